@@ -1,0 +1,43 @@
+"""Networks: tensors in, tensors out. Importing this package must not import torch.
+
+`ARCHS` is the explicit list of what there is; `build` imports only the module it needs. A test fails when an
+`*_arch.py` file has no entry here.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from keyframes_gan.errors import OptionsError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+ARCHS: dict[str, str] = {
+    "DMSASFFNetLite": "archs.dmsasff_lite_arch",
+}
+
+
+def find(name: str) -> type[nn.Module]:
+    """Return the network class called `name`.
+
+    Raises:
+        OptionsError: no such network; the message names those that come close.
+    """
+    if name not in ARCHS:
+        near = difflib.get_close_matches(name, ARCHS, n=3) or sorted(ARCHS)
+        msg = f"network: expected one of {', '.join(near)}, got {name!r}; change the network type in the options file"
+        raise OptionsError(msg)
+    found: type[nn.Module] = getattr(importlib.import_module(ARCHS[name]), name)
+    return found
+
+
+def build(name: str, **kwargs: Any) -> nn.Module:  # noqa: ANN401
+    """Return a new network `name(**kwargs)` with its own initialisation.
+
+    Raises:
+        OptionsError: no such network.
+    """
+    return find(name)(**kwargs)
