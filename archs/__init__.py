@@ -16,7 +16,11 @@ if TYPE_CHECKING:
     from torch import nn
 
 ARCHS: dict[str, str] = {
+    "DMSASFFNet": "archs.dmsasff_arch",
     "DMSASFFNetLite": "archs.dmsasff_lite_arch",
+    "MultiScaleDiscriminator": "archs.discriminator_arch",
+    "VGG19Features": "archs.vgg_arch",
+    "VGGStyleDiscriminator256": "archs.discriminator_arch",
 }
 
 
