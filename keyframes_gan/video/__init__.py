@@ -1,0 +1,1 @@
+"""Video in and out. The only part of the project that knows PyAV: timestamps, rotation, colour, audio copy, atomic output."""

@@ -1,0 +1,319 @@
+"""Reading: videos, folders of images and single images become upright RGB frames with true timestamps."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import av
+import numpy as np
+
+from keyframes_gan.errors import MediaError
+from keyframes_gan.types import Frame, Image, VideoInfo
+from keyframes_gan.video import color, pictures
+from keyframes_gan.video.truncation import is_cut_short
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from av.container import InputContainer
+    from av.packet import Packet
+    from av.video.frame import VideoFrame
+    from av.video.stream import VideoStream
+
+DEFAULT_RATE = Fraction(25)
+
+_ATTACHED_PICTURE = 0x400
+_MICROSECONDS = 1_000_000
+# Demuxers that read other files, and decoders that turn any text into pictures: never what the user means by a video.
+_REFUSED_FORMATS = frozenset({"hls", "concat", "dash", "tty", "imf"})
+_REFUSED_CODECS = frozenset({"ansi", "bintext", "xbin", "idf"})
+
+
+@dataclass(frozen=True)
+class Upright:
+    """How stored pixels become upright ones: transpose first, then flip left-right, then flip top-bottom.
+
+    From the container's display matrix (ISO/IEC 14496-12, tkhd): stored (p, q) is shown at (a p + c q, b p + d q).
+    """
+
+    transpose: bool = False
+    flip_x: bool = False
+    flip_y: bool = False
+    rotation: int = 0
+
+    @classmethod
+    def of(cls, picture: VideoFrame) -> Upright:
+        """Read the display matrix of a decoded picture; the identity when it has none. Angles go to the nearest 90."""
+        data = picture.side_data.get("DISPLAYMATRIX")
+        if data is None:
+            return cls()
+        a, b, _, c, d = (int(value) for value in np.frombuffer(memoryview(data), np.int32)[:5])
+        if abs(a) + abs(d) >= abs(b) + abs(c):
+            return cls(False, a < 0, d < 0, 180 if a < 0 else 0)
+        return cls(True, c < 0, b < 0, 90 if b > 0 else 270)
+
+    @property
+    def is_identity(self) -> bool:
+        """Whether stored pixels are upright already."""
+        return not (self.transpose or self.flip_x or self.flip_y)
+
+    def apply(self, rgb: Image) -> Image:
+        """Return the upright picture, C-contiguous."""
+        if self.is_identity:
+            return rgb
+        turned = rgb.transpose(1, 0, 2) if self.transpose else rgb
+        return np.ascontiguousarray(turned[:: -1 if self.flip_y else 1, :: -1 if self.flip_x else 1])
+
+
+@dataclass(frozen=True)
+class Source:
+    """What probing found: the public facts, and what a faithful copy needs besides.
+
+    `start` is the container time of the first frame in seconds; `aspect` the sample aspect ratio of upright pixels.
+    """
+
+    info: VideoInfo
+    start: Fraction
+    upright: Upright
+    aspect: Fraction | None
+
+
+@contextlib.contextmanager
+def open_input(path: Path) -> Iterator[InputContainer]:
+    """Open a local media file for reading, never anything it may refer to elsewhere.
+
+    Raises:
+        MediaError: missing, a folder, empty, or not media.
+    """
+    if not path.exists():
+        msg = f"{path}: no such file; expected a video"
+        raise MediaError(msg)
+    if path.is_file() and path.stat().st_size == 0:
+        msg = f"{path}: the file is empty; expected a video"
+        raise MediaError(msg)
+    try:
+        container = av.open(f"file:{path}", metadata_errors="replace", options={"protocol_whitelist": "file"})
+    except (av.FFmpegError, OSError) as error:
+        msg = f"{path}: cannot be read as a video ({error.strerror or type(error).__name__}); it may be damaged, or not a video at all"
+        raise MediaError(msg) from error
+    with container:
+        if _REFUSED_FORMATS & set(container.format.name.split(",")):
+            msg = f"{path}: is {container.format.long_name or container.format.name}, not a video file"
+            raise MediaError(msg)
+        yield container
+
+
+def video_stream(container: InputContainer, path: Path) -> VideoStream:
+    """Return the largest moving video stream, set to decode with all threads; raise `MediaError` when there is none."""
+    moving = [stream for stream in container.streams.video if not int(stream.disposition) & _ATTACHED_PICTURE]
+    moving = [stream for stream in moving if stream.codec_context is not None and stream.codec_context.name not in _REFUSED_CODECS]
+    if not moving:
+        msg = f"{path}: has no video stream; expected a video"
+        raise MediaError(msg)
+    stream = max(moving, key=lambda one: one.codec_context.width * one.codec_context.height)
+    stream.thread_type = "AUTO"
+    return stream
+
+
+def _decoded(container: InputContainer, stream: VideoStream, path: Path) -> Generator[VideoFrame, None, None]:
+    """Give every picture that decodes; then raise `MediaError` if the file is cut short or damaged."""
+    count, failure = 0, ""
+    packets = container.demux(stream)
+    while not failure:
+        try:
+            packet = next(packets, None)
+            if packet is None:
+                break
+            if packet.is_corrupt and packet.size:
+                failure = "incomplete data"
+                break
+            decoded = packet.decode()
+        except (av.FFmpegError, OSError) as error:
+            if count == 0 and isinstance(error, av.InvalidDataError) and packet is not None:
+                continue
+            failure = error.strerror or type(error).__name__
+            break
+        for picture in decoded:
+            count += 1
+            yield picture
+    if failure:
+        for picture in _drained(stream):
+            count += 1
+            yield picture
+    if failure or is_cut_short(path, container, stream):
+        expected = f" of {stream.frames}" if stream.frames else ""
+        msg = f"{path}: truncated or damaged, only {count}{expected} frames could be decoded ({failure or 'the file ends early'})"
+        raise MediaError(msg)
+
+
+def _drained(stream: VideoStream) -> list[VideoFrame]:
+    """Return the pictures that the decoder still holds after the data went bad."""
+    try:
+        return list(stream.codec_context.decode(None))
+    except (av.FFmpegError, OSError):
+        return []
+
+
+def _inspect(path: Path) -> Source:
+    """Open `path`, decode its first picture and collect the facts."""
+    with open_input(path) as container:
+        stream = video_stream(container, path)
+        pictures_ = _decoded(container, stream, path)
+        first = next(pictures_, None)
+        if first is None:
+            msg = f"{path}: has a video stream without frames"
+            raise MediaError(msg)
+        pictures_.close()
+        time_base = stream.time_base or Fraction(1, _MICROSECONDS)
+        upright = Upright.of(first)
+        width, height = (first.height, first.width) if upright.transpose else (first.width, first.height)
+        duration = None
+        if stream.duration is not None:
+            duration = stream.duration * time_base
+        elif container.duration is not None:
+            duration = Fraction(container.duration, _MICROSECONDS)
+        info = VideoInfo(
+            path=path,
+            width=width,
+            height=height,
+            rotation=upright.rotation,
+            time_base=time_base,
+            rate=stream.average_rate or stream.guessed_rate or stream.base_rate or DEFAULT_RATE,
+            frames=stream.frames or None,
+            duration=duration,
+            codec=stream.codec_context.name,
+            pixel_format=first.format.name,
+            bit_depth=max(component.bits for component in first.format.components),
+            color_space=color.name(color.SPACES, first.colorspace),
+            color_range=color.name(color.RANGES, first.color_range),
+            color_primaries=color.name(color.PRIMARIES, first.color_primaries),
+            color_trc=color.name(color.TRANSFERS, first.color_trc),
+            audio_streams=len(container.streams.audio),
+            subtitle_streams=len(container.streams.subtitles),
+        )
+        aspect = stream.sample_aspect_ratio or None
+        if aspect is not None and upright.transpose:
+            aspect = 1 / aspect
+        return Source(info, (first.pts or 0) * time_base, upright, aspect)
+
+
+def inspect(path: Path | str) -> Source:
+    """Return what `probe` returns, plus the start time, the orientation and the sample aspect ratio.
+
+    Raises:
+        MediaError: as `probe`.
+    """
+    return _inspect(Path(path))
+
+
+def probe(path: Path | str) -> VideoInfo:
+    """Return what the container says about its video; a folder of images or an image is a video of 25 frames per second.
+
+    Raises:
+        MediaError: missing, not a video, no video stream, or no frame that decodes.
+    """
+    return VideoReader(path).info
+
+
+def _is_frame(packet: Packet[VideoStream]) -> bool:
+    """Tell whether a packet becomes a picture: not the end marker, and not cut away by an edit list."""
+    return packet.size > 0 and not packet.is_discard
+
+
+def count_frames(path: Path | str) -> int:
+    """Count the frames of a video by walking its packets, without decoding; for a folder of images, the images.
+
+    Raises:
+        MediaError: as `probe`, and for data that ends early.
+    """
+    path = Path(path)
+    if pictures.is_picture_source(path):
+        return len(pictures.picture_paths(path))
+    with open_input(path) as container:
+        stream = video_stream(container, path)
+        try:
+            return sum(_is_frame(packet) for packet in container.demux(stream))
+        except (av.FFmpegError, OSError) as error:
+            msg = f"{path}: truncated or damaged ({error.strerror})"
+            raise MediaError(msg) from error
+
+
+class VideoReader:
+    """Decodes a video, a folder of images (natural order) or one image into upright RGB `Frame`s, one at a time.
+
+    Frames come in presentation order. `Frame.time` is the container's exact time since the first frame; where a
+    container repeats or lacks a timestamp, the frame is put one tick (or one nominal interval) after its predecessor.
+    A truncated or damaged file gives its good frames and then raises `MediaError` saying how many there were.
+    Each iteration starts again from the first frame.
+
+    Attributes:
+        info: the facts of `probe`.
+        source: the same plus start time, orientation and sample aspect ratio.
+    """
+
+    def __init__(self, path: Path | str, *, rate: Fraction | int = DEFAULT_RATE) -> None:
+        """Probe `path`; `rate` (frames per second) is used for images only.
+
+        Raises:
+            MediaError: as `probe`.
+        """
+        self.path = Path(path)
+        self._open: list[Generator[tuple[Fraction, VideoFrame], None, None]] = []
+        self.is_pictures = pictures.is_picture_source(self.path)
+        if self.is_pictures:
+            info = pictures.picture_info(self.path, Fraction(rate))
+            self.source = Source(info, Fraction(0), Upright(), None)
+        else:
+            self.source = _inspect(self.path)
+        self.info = self.source.info
+
+    def __enter__(self) -> VideoReader:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close every file that an unfinished iteration holds open."""
+        for generator in self._open:
+            generator.close()
+        self._open.clear()
+
+    def __iter__(self) -> Iterator[Frame]:
+        if self.is_pictures:
+            yield from pictures.picture_frames(self.path, self.info)
+            return
+        converter = color.Converter()
+        for index, (time, picture) in enumerate(self.stored_pictures()):
+            rgb = self.source.upright.apply(converter.to_rgb(picture))
+            yield Frame(index, time, rgb, bool(picture.key_frame))
+
+    def stored_pictures(self) -> Iterator[tuple[Fraction, VideoFrame]]:
+        """Give (time, picture) as the stream stores it: not converted, not turned upright. Not for images.
+
+        Raises:
+            MediaError: truncated or damaged, after the good pictures.
+        """
+        generator = self._stored_pictures()
+        self._open.append(generator)
+        return generator
+
+    def _stored_pictures(self) -> Generator[tuple[Fraction, VideoFrame], None, None]:
+        with open_input(self.path) as container:
+            stream = video_stream(container, self.path)
+            tick = self.info.time_base
+            interval = max(1, round(1 / (self.info.rate * tick)))
+            first: int | None = None
+            latest = 0
+            for picture in _decoded(container, stream, self.path):
+                stamp = picture.pts
+                if first is None:
+                    first = latest = stamp or 0
+                else:
+                    latest = latest + interval if stamp is None else max(stamp, latest + 1)
+                yield (latest - first) * tick, picture
