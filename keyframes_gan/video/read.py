@@ -7,7 +7,7 @@ from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import av
 import numpy as np
@@ -49,7 +49,7 @@ class Upright:
     @classmethod
     def of(cls, picture: VideoFrame) -> Upright:
         """Read the display matrix of a decoded picture; the identity when it has none. Angles go to the nearest 90."""
-        data = picture.side_data.get("DISPLAYMATRIX")
+        data: Any = picture.side_data.get("DISPLAYMATRIX")
         if data is None:
             return cls()
         a, b, _, c, d = (int(value) for value in np.frombuffer(memoryview(data), np.int32)[:5])
