@@ -1,0 +1,89 @@
+"""What dlib's two detectors share: both look for faces of at least 80 pixels, so the picture is scaled, which bounds the work."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+
+from keyframes_gan.types import Detection, check_image
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from keyframes_gan.types import Image
+
+WINDOW = 80
+"""Width in pixels of the smallest face that dlib's detectors find."""
+NEAR_FACE = 104
+"""Width in pixels at which a face is shown to the detector when only its neighbourhood is searched."""
+NEAR_MARGIN = 0.6
+NEAR_SIZES = (0.5, 2.0)
+
+Found = list[tuple[float, float, float, float, float]]
+
+
+class ScaledDetector:
+    """Base of a detector with a fixed window.
+
+    The picture is scaled by 80 / `min_face`, so that the smallest wanted face just fills the window, and further down where it would
+    have more than `max_pixels`: the cost per picture is bounded whatever the video's size, and in a large video the smallest face
+    found grows in proportion (at 1920x1080 and half a megapixel: 163 pixels).
+    """
+
+    def __init__(self, *, min_face: int, max_pixels: int) -> None:
+        if min_face <= 0 or max_pixels < WINDOW * WINDOW:
+            msg = f"detector: expected min_face > 0 and max_pixels >= {WINDOW * WINDOW}, got {min_face} and {max_pixels}"
+            raise ValueError(msg)
+        self.min_face = min_face
+        self.max_pixels = max_pixels
+
+    def _run(self, image: npt.NDArray[np.uint8], *, near: bool) -> Found:
+        """Return x0, y0, x1, y1, score of the faces in a prepared picture."""
+        raise NotImplementedError
+
+    def _prepare(self, rgb: Image) -> npt.NDArray[np.uint8]:
+        """Return the picture in the colours that `_run` wants."""
+        return rgb
+
+    def detect(self, rgb: Image) -> list[Detection]:
+        """Return the faces of the whole picture, best score first; boxes in pixels of `rgb` (they may reach over its border)."""
+        check_image(rgb, "detect: rgb")
+        height, width = rgb.shape[:2]
+        scale = min(WINDOW / self.min_face, float(np.sqrt(self.max_pixels / (width * height))))
+        return self._scaled(rgb, scale, (0, 0), near=False)
+
+    def detect_near(self, rgb: Image, box: npt.NDArray[np.float32]) -> list[Detection]:
+        """Return faces that overlap `box` and have half to twice its size, best score first. Weak hits count, as one is expected."""
+        check_image(rgb, "detect_near: rgb")
+        height, width = rgb.shape[:2]
+        face = float(max(box[2] - box[0], box[3] - box[1], 1.0))
+        low = np.floor(box[:2] - NEAR_MARGIN * face).astype(int)
+        high = np.ceil(box[2:] + NEAR_MARGIN * face).astype(int)
+        left, top = max(int(low[0]), 0), max(int(low[1]), 0)
+        right, bottom = min(int(high[0]), width), min(int(high[1]), height)
+        if right - left < face / 4 or bottom - top < face / 4:
+            return []
+        region = np.ascontiguousarray(rgb[top:bottom, left:right])
+        found = self._scaled(region, NEAR_FACE / face, (left, top), near=True)
+        return [one for one in found if _fits(one.box, box, face)]
+
+    def _scaled(self, rgb: Image, scale: float, origin: tuple[int, int], *, near: bool) -> list[Detection]:
+        height, width = rgb.shape[:2]
+        size = max(round(width * scale), 1), max(round(height * scale), 1)
+        way = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+        image = np.ascontiguousarray(cv2.resize(self._prepare(rgb), size, interpolation=way))
+        factor = np.array([width / size[0], height / size[1]] * 2)
+        shift = np.array(origin * 2)
+        found = [
+            Detection(box=(np.array(corners) * factor - 0.5 + shift).astype(np.float32), score=float(score))
+            for *corners, score in self._run(image, near=near)
+        ]
+        return sorted(found, key=lambda one: -one.score)
+
+
+def _fits(found: npt.NDArray[np.float32], expected: npt.NDArray[np.float32], face: float) -> bool:
+    ratio = float(found[2] - found[0]) / face
+    centre, wanted = (found[:2] + found[2:]) / 2, (expected[:2] + expected[2:]) / 2
+    return NEAR_SIZES[0] <= ratio <= NEAR_SIZES[1] and bool((np.abs(centre - wanted) < 0.75 * face).all())

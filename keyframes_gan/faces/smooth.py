@@ -1,0 +1,204 @@
+"""Smooth landmarks in a finite window: no lag, no shrinking at the ends, never across a cut or an unbridged gap.
+
+Each point is replaced by the value at its own time of a straight line fitted to its neighbours in time with Gaussian weights (local
+linear regression, Cleveland 1979). Well inside a track that is plain Gaussian smoothing; at its ends a moving face does not lag.
+The streaming form holds a fixed number of frames back and gives exactly what smoothing the whole clip would give.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from keyframes_gan.types import Points
+
+if TYPE_CHECKING:
+    from keyframes_gan.types import BoolArray
+
+REACH = 3.0
+"""Half the window, in standard deviations."""
+
+
+@dataclass(frozen=True)
+class Observation:
+    """One tracked face in one frame, as measured: `index` of the frame, `points` float32 (68, 2) in frame pixels, detector `score`.
+
+    `box` float32 (4,) as dlib's detector would draw it; `confirmed` once the face has been found often or surely enough to be believed.
+    """
+
+    track_id: int
+    index: int
+    box: npt.NDArray[np.float32]
+    points: Points
+    score: float
+    confirmed: bool
+
+
+@dataclass(frozen=True)
+class SmoothFace:
+    """One face in one frame, smoothed; `seen` is False where its points were bridged over a gap (then `score` is 0)."""
+
+    track_id: int
+    points: Points
+    seen: bool
+    score: float
+
+
+@dataclass(frozen=True)
+class SmoothFrame:
+    """All faces of the frame `index`, by track id; `cut` when the frame begins a new shot."""
+
+    index: int
+    faces: tuple[SmoothFace, ...]
+    cut: bool
+
+
+def half_window(sigma: float) -> int:
+    """Return how many frames on each side smoothing with `sigma` frames looks at."""
+    return int(np.ceil(REACH * sigma))
+
+
+def line_weights(offsets: npt.NDArray[np.int64], sigma: float) -> npt.NDArray[np.float64]:
+    """Return the weights (N,), summing to 1, with which frames at `offsets` from now make the smoothed value of now."""
+    if sigma <= 0 or len(offsets) == 1:
+        alone: npt.NDArray[np.float64] = (offsets == 0).astype(np.float64)
+        return alone
+    t = offsets.astype(np.float64)
+    gauss = np.exp(-0.5 * (t / sigma) ** 2)
+    s0, s1, s2 = gauss.sum(), (gauss * t).sum(), (gauss * t * t).sum()
+    weights: npt.NDArray[np.float64] = gauss * (s2 - s1 * t) / (s0 * s2 - s1 * s1)
+    return weights
+
+
+def smooth(points: npt.NDArray[np.float32], sigma: float) -> npt.NDArray[np.float32]:
+    """Return one uninterrupted run of landmarks (N, K, 2), smoothed with `sigma` frames (0: unchanged)."""
+    done = np.empty_like(points)
+    reach = half_window(sigma)
+    for now in range(len(points)):
+        first, last = max(now - reach, 0), min(now + reach + 1, len(points))
+        weights = line_weights(np.arange(first - now, last - now), sigma)
+        done[now] = np.tensordot(weights, points[first:last].astype(np.float64), axes=1)
+    return done
+
+
+def bridge(points: npt.NDArray[np.float32], seen: BoolArray) -> npt.NDArray[np.float32]:
+    """Return `points` (N, K, 2) with the frames that were not seen filled by straight lines between their seen neighbours.
+
+    Raises:
+        ValueError: the first or the last frame was not seen, so that there is nothing to bridge from.
+    """
+    if not len(seen) or not seen[0] or not seen[-1]:
+        msg = "bridge: expected the first and the last frame to be seen"
+        raise ValueError(msg)
+    known = np.flatnonzero(seen)
+    after = np.clip(np.searchsorted(known, np.arange(len(seen))), 1, max(len(known) - 1, 1)) if len(known) > 1 else None
+    if after is None:
+        same: npt.NDArray[np.float32] = points.copy()
+        return same
+    left, right = known[after - 1], known[after]
+    part = ((np.arange(len(seen)) - left) / (right - left))[:, None, None]
+    filled: npt.NDArray[np.float32] = ((1 - part) * points[left] + part * points[right]).astype(np.float32)
+    filled[seen] = points[seen]
+    return filled
+
+
+@dataclass
+class _Life:
+    """What is remembered of one track: its recent observations by frame, and whether it was believed at any time."""
+
+    seen: dict[int, Observation] = field(default_factory=dict)
+    confirmed: bool = False
+
+
+class TrackSmoother:
+    """Streaming smoother: takes what the tracker saw, frame by frame, and gives each frame back `look_ahead` frames later.
+
+    Args:
+        sigma: of the Gaussian window, in frames; 0 switches smoothing off.
+        look_ahead: frames that are held back. Must cover half the window and the longest gap.
+        max_gap: the longest run of frames without the face that is bridged.
+
+    Raises:
+        ValueError: `look_ahead` is too short for the other two.
+    """
+
+    def __init__(self, *, sigma: float = 1.5, look_ahead: int = 15, max_gap: int = 10) -> None:
+        if sigma < 0 or max_gap < 0 or half_window(sigma) + max_gap > look_ahead:
+            msg = f"TrackSmoother: expected look_ahead >= {half_window(sigma)} + {max_gap} (half the window + max_gap), got {look_ahead}"
+            raise ValueError(msg)
+        self._sigma, self._look_ahead, self._max_gap = sigma, look_ahead, max_gap
+        self._lives: dict[int, _Life] = {}
+        self._waiting: list[int] = []
+        self._cuts: set[int] = set()
+        self._ended = False
+
+    def push(self, index: int, observations: Iterable[Observation], *, cut: bool = False) -> list[SmoothFrame]:
+        """Take the frame `index` (one more than the last) and what was seen; return the frames that became final, oldest first.
+
+        Observations may belong to earlier frames that are still held back.
+        """
+        self._waiting.append(index)
+        if cut:
+            self._cuts.add(index)
+        for one in observations:
+            life = self._lives.setdefault(one.track_id, _Life())
+            life.seen[one.index] = one
+            life.confirmed |= one.confirmed
+        return self._emit(self._look_ahead)
+
+    def flush(self) -> list[SmoothFrame]:
+        """Return the frames that are still held back: the stream has ended."""
+        self._ended = True
+        return self._emit(0)
+
+    def _emit(self, keep: int) -> list[SmoothFrame]:
+        newest = self._waiting[-1] if self._waiting else 0
+        done = []
+        while len(self._waiting) > keep:
+            done.append(self._frame(self._waiting.pop(0), newest))
+        return done
+
+    def _frame(self, index: int, newest: int) -> SmoothFrame:
+        faces = (self._face(key, life, index) for key, life in sorted(self._lives.items()) if self._believed(life, newest))
+        frame = SmoothFrame(index, tuple(face for face in faces if face is not None), index in self._cuts)
+        self._forget(index - half_window(self._sigma) - self._max_gap - 1)
+        return frame
+
+    def _believed(self, life: _Life, newest: int) -> bool:
+        """Tell whether a track is no false alarm: confirmed, or not yet put to the test when its shot, or the video, ended."""
+        last = max(life.seen)
+        return life.confirmed or last + 1 in self._cuts or (last == newest)
+
+    def _forget(self, before: int) -> None:
+        for key, life in list(self._lives.items()):
+            life.seen = {index: one for index, one in life.seen.items() if index >= before}
+            if not life.seen:
+                del self._lives[key]
+        self._cuts = {cut for cut in self._cuts if cut >= before}
+
+    def _face(self, key: int, life: _Life, index: int) -> SmoothFace | None:
+        reach = half_window(self._sigma)
+        indices = self._run(sorted(life.seen), index)
+        if indices is None:
+            return None
+        frames = np.arange(indices[0], indices[-1] + 1)
+        seen = np.isin(frames, indices)
+        points = np.zeros((len(frames), *life.seen[indices[0]].points.shape), np.float32)
+        points[seen] = np.stack([life.seen[known].points for known in indices])
+        near = np.abs(frames - index) <= reach
+        weights = line_weights(frames[near] - index, self._sigma)
+        value = np.tensordot(weights, bridge(points, seen)[near].astype(np.float64), axes=1).astype(np.float32)
+        here = life.seen.get(index)
+        return SmoothFace(key, value, here is not None, here.score if here else 0.0)
+
+    def _run(self, known: list[int], index: int) -> list[int] | None:
+        """Return the observed frames around `index` that no gap longer than `max_gap` parts from it; None outside of all of them."""
+        groups = np.split(np.array(known), np.flatnonzero(np.diff(known) > self._max_gap + 1) + 1)
+        for group in groups:
+            if group[0] <= index <= group[-1]:
+                return [int(one) for one in group]
+        return None
