@@ -1,0 +1,7 @@
+"""Training data. `DATASETS` is the explicit list of what there is; importing this package imports none of it."""
+
+from __future__ import annotations
+
+DATASETS: dict[str, str] = {
+    "DMSASFFNetDataset": "data.dmsasff_dataset",
+}

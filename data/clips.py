@@ -1,0 +1,137 @@
+"""Reading what `preprocessing.py` wrote: one line of `clips_*.jsonl` is one aligned clip of one face at one CRF."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from keyframes_gan.errors import UserError
+from keyframes_gan.types import BoolArray, Image
+
+SUFFIXES = (".png", ".jpg")
+STREAMS = ("original", "compressed")
+
+
+@dataclass(frozen=True)
+class ClipRecord:
+    """One aligned clip: crops of the original and of the compressed video, frame by frame.
+
+    `folder` holds `original/000000.png …` and `compressed/000000.png …`; `landmarks` float32 (N, 68, 2), (x, y) in crop pixels;
+    `is_key` bool (N,) marks the compressed stream's key frames; `size` is the side of a crop in pixels.
+    """
+
+    name: str
+    crf: int
+    folder: Path
+    size: int
+    landmarks: npt.NDArray[np.float32]
+    is_key: BoolArray
+    suffix: str
+
+    def __len__(self) -> int:
+        return len(self.landmarks)
+
+    def path(self, stream: str, index: int) -> Path:
+        """Return the file of crop `index` of `stream` ("original" or "compressed")."""
+        return self.folder / stream / f"{index:06d}{self.suffix}"
+
+
+def read_clips(path: Path) -> list[ClipRecord]:
+    """Read every clip that a `clips_*.jsonl` lists; folders are relative to the file.
+
+    Raises:
+        UserError: the file is missing or empty, a line is not what preprocessing.py writes, or what it names is not there.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        msg = f"{path}: cannot read the list of clips ({error.strerror}); make it with preprocessing.py"
+        raise UserError(msg) from error
+    clips = [_record(path, number, line) for number, line in enumerate(lines, start=1) if line.strip()]
+    if not clips:
+        msg = f"{path}: expected at least one clip, got an empty list; run preprocessing.py on videos with faces"
+        raise UserError(msg)
+    return clips
+
+
+def _record(path: Path, number: int, line: str) -> ClipRecord:
+    """Turn one line into a checked record."""
+    where = f"{path}:{number}"
+    try:
+        row: dict[str, Any] = json.loads(line)
+        folder = path.parent / str(row["folder"])
+        name, crf, size, count = str(row["name"]), int(row["crf"]), int(row["size"]), int(row["count"])
+        is_key = np.asarray(row["is_key"], dtype=np.bool_)
+    except (ValueError, KeyError, TypeError) as error:
+        msg = (
+            f"{where}: expected a clip with folder, name, crf, size, count and is_key, got an error on {error}; run preprocessing.py again"
+        )
+        raise UserError(msg) from error
+    landmarks = _landmarks(folder / "landmarks.npy", where)
+    if not len(landmarks) == len(is_key) == count or count == 0:
+        msg = f"{where}: {name} has {count} frames, {len(landmarks)} landmarks and {len(is_key)} key flags; run preprocessing.py again"
+        raise UserError(msg)
+    for suffix in SUFFIXES:
+        record = ClipRecord(name, crf, folder, size, landmarks, is_key, suffix)
+        if all(record.path(stream, index).is_file() for stream in STREAMS for index in (0, count - 1)):
+            return record
+    msg = f"{where}: expected crops of frames 0 to {count - 1} in {folder}/original and compressed; run preprocessing.py again"
+    raise UserError(msg)
+
+
+def _landmarks(path: Path, where: str) -> npt.NDArray[np.float32]:
+    """Load float (N, 68, 2) landmarks."""
+    try:
+        landmarks = np.load(path, allow_pickle=False)
+    except (OSError, ValueError) as error:
+        msg = f"{where}: cannot read {path} ({error}); run preprocessing.py again"
+        raise UserError(msg) from error
+    if landmarks.ndim != 3 or landmarks.shape[1:] != (68, 2) or not np.isfinite(landmarks).all():  # noqa: PLR2004
+        msg = f"{path}: expected finite landmarks (N, 68, 2), got shape {landmarks.shape}; run preprocessing.py again"
+        raise UserError(msg)
+    return np.ascontiguousarray(landmarks, dtype=np.float32)
+
+
+def read_crop(path: Path, size: int) -> Image:
+    """Decode one crop to uint8 RGB (size, size, 3).
+
+    Raises:
+        UserError: the file is missing, broken, or of another size.
+    """
+    bgr = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    if bgr is None or bgr.shape != (size, size, 3):
+        got = "nothing readable" if bgr is None else f"{bgr.shape[1]}x{bgr.shape[0]}"
+        msg = f"{path}: expected a {size}x{size} crop, got {got}; run preprocessing.py again"
+        raise UserError(msg)
+    return np.ascontiguousarray(bgr[:, :, ::-1], dtype=np.uint8)
+
+
+class CropCache:
+    """Decoded crops in memory, up to a budget; what comes after that is decoded every time.
+
+    Samples are drawn evenly, so that no crop is worth more than another: nothing is ever dropped.
+
+    Args:
+        budget_bytes: how much to keep; 0 keeps nothing.
+    """
+
+    def __init__(self, budget_bytes: int) -> None:
+        self.budget_bytes = budget_bytes
+        self.used_bytes = 0
+        self._crops: dict[Path, Image] = {}
+
+    def get(self, path: Path, size: int) -> Image:
+        """Return the crop at `path`, uint8 RGB (size, size, 3); do not write to it."""
+        crop = self._crops.get(path)
+        if crop is None:
+            crop = read_crop(path, size)
+            if self.used_bytes + crop.nbytes <= self.budget_bytes:
+                self._crops[path] = crop
+                self.used_bytes += crop.nbytes
+        return crop

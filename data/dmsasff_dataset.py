@@ -1,0 +1,156 @@
+"""Samples for reference-guided restoration: a compressed crop, its original, a warped key frame, a picture of the landmarks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from data.clips import ClipRecord, CropCache, read_clips
+from keyframes_gan.errors import UserError
+from keyframes_gan.faces.align import landmark_image
+from keyframes_gan.keyframes.warp import warp_grid
+from keyframes_gan.types import Image
+
+MULTIPLE = 16
+GIB = 1 << 30
+
+
+class DMSASFFNetDataset(Dataset[dict[str, Any]]):
+    """Compressed face crops with a reference from the same clip, as the key-frame memory would offer it.
+
+    Index i is one frame of one clip at one CRF. The reference comes from the original video (probability `p_hq`: among
+    `reference_candidates` frames drawn at random, at least `reference_gap` frames away, the one with the nearest landmarks), from the
+    compressed stream's own key frames up to this one (`p_gop`: the nearest of the last `reference_candidates`), or is absent
+    (`p_none`, and whenever the clip has no candidate). It is warped onto the frame's landmarks by moving least squares.
+
+    In phase "train" all randomness is drawn from numpy's global generator (`data.position.Positioned` seeds it per position) and the
+    sample is a random patch, flipped half of the time. In other phases the samples are `frames_per_clip` evenly spaced whole frames of
+    each clip, and what is drawn depends on the index only.
+
+    A sample: `lq`, `gt`, `reference` float32 (3, H, W) RGB in [0, 1] (reference zeros where absent); `landmark` float32
+    (landmark_channels, H, W); `valid` float32 scalar, 1 or 0; `lq_path`.
+
+    Args:
+        opt: `dataroot` (list of clips_*.jsonl), `phase`, and optionally `exclude` (clip names), `patch_size`, `p_hq`, `p_gop`, `p_none`,
+            `reference_candidates`, `reference_gap`, `landmark_channels`, `use_hflip`, `frames_per_clip`, `cache_gb`,
+            `num_worker_per_gpu`, `seed`.
+
+    Raises:
+        UserError: a list of clips cannot be read, no clip is left, or a clip's crops are smaller than the patch.
+    """
+
+    def __init__(self, opt: dict[str, Any]) -> None:
+        self.opt = opt
+        self.train = opt["phase"] == "train"
+        self.patch = int(opt.get("patch_size", 128))
+        self.candidates = int(opt.get("reference_candidates", 5))
+        self.gap = int(opt.get("reference_gap", 10))
+        self.landmark_channels = int(opt.get("landmark_channels", 1))
+        self.hflip = bool(opt.get("use_hflip", True))
+        self.p_hq, self.p_gop = float(opt.get("p_hq", 0.4)), float(opt.get("p_gop", 0.4))
+        self.seed = int(opt.get("seed", 0))
+        excluded = set(opt.get("exclude", ()))
+        self.clips = [clip for path in opt["dataroot"] for clip in read_clips(Path(path)) if clip.name not in excluded]
+        if not self.clips:
+            msg = f"{opt.get('name', 'data set')}: no clip is left after `exclude`; expected at least one"
+            raise UserError(msg)
+        self._check_sizes()
+        self.frames = self._frames(int(opt.get("frames_per_clip", 8)))
+        share = max(1, int(opt.get("num_worker_per_gpu", 0))) if self.train else 1
+        self.cache = CropCache(int(float(opt.get("cache_gb", 0.0)) * GIB / share))
+
+    def _check_sizes(self) -> None:
+        for clip in self.clips if self.train else ():
+            if clip.size < self.patch:
+                msg = (
+                    f"{clip.folder}: crops of {clip.size} px are smaller than patch_size {self.patch}; lower patch_size or preprocess again"
+                )
+                raise UserError(msg)
+
+    def _frames(self, per_clip: int) -> list[tuple[int, int]]:
+        """Return (clip, frame) of every sample."""
+        chosen = []
+        for number, clip in enumerate(self.clips):
+            count = len(clip)
+            picks = range(count) if self.train else np.unique(np.linspace(0, count - 1, min(per_clip, count)).round().astype(int))
+            chosen += [(number, int(frame)) for frame in picks]
+        return chosen
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        number, frame = self.frames[index]
+        clip = self.clips[number]
+        words = np.random.randint(0, 2**32, size=4, dtype=np.uint32) if self.train else [self.seed, index]
+        rng = np.random.default_rng(words)
+        top, left, size = self._window(clip, rng)
+        window = (slice(top, top + size), slice(left, left + size))
+        target = clip.landmarks[frame] - np.array([left, top], dtype=np.float32)
+        source = self._reference(clip, frame, rng)
+        if source is None:
+            reference, valid = np.zeros((size, size, 3), dtype=np.uint8), 0.0
+        else:
+            stream, other = source
+            picture = self.cache.get(clip.path(stream, other), clip.size)
+            reference, valid = warp_patch(picture, clip.landmarks[other], target, size), 1.0
+        dots = landmark_image(clip.landmarks[frame], clip.size)[window]
+        lq_path = clip.path("compressed", frame)
+        flip = self.train and self.hflip and rng.random() < 0.5  # noqa: PLR2004
+        return {
+            "lq": unit(self.cache.get(lq_path, clip.size)[window], flip=flip),
+            "gt": unit(self.cache.get(clip.path("original", frame), clip.size)[window], flip=flip),
+            "reference": unit(reference, flip=flip),
+            "landmark": unit(dots[..., None], flip=flip).expand(self.landmark_channels, -1, -1),
+            "valid": torch.tensor(valid),
+            "lq_path": f"{clip.name}_crf{clip.crf}_{frame:06d}.png",
+        }
+
+    def _window(self, clip: ClipRecord, rng: np.random.Generator) -> tuple[int, int, int]:
+        """Return top, left and side of the part of the crop to use."""
+        if not self.train:
+            size = clip.size - clip.size % MULTIPLE
+            return 0, 0, size
+        top, left = (int(place) for place in rng.integers(0, clip.size - self.patch + 1, size=2))
+        return top, left, self.patch
+
+    def _reference(self, clip: ClipRecord, frame: int, rng: np.random.Generator) -> tuple[str, int] | None:
+        """Return the stream and frame the reference is taken from, or None."""
+        lot = rng.random()
+        if lot < self.p_hq:
+            far = np.flatnonzero(np.abs(np.arange(len(clip)) - frame) >= self.gap)
+            stream, candidates = "original", rng.permutation(far)[: self.candidates]
+        elif lot < self.p_hq + self.p_gop:
+            stream, candidates = "compressed", np.flatnonzero(clip.is_key[: frame + 1])[-self.candidates :]
+        else:
+            return None
+        if not len(candidates):
+            return None
+        distance = np.square(clip.landmarks[candidates] - clip.landmarks[frame]).sum(axis=(1, 2))
+        return stream, int(candidates[int(np.argmin(distance))])
+
+
+def warp_patch(picture: Image, source: npt.NDArray[np.float32], target: npt.NDArray[np.float32], size: int) -> Image:
+    """Return the (size, size) patch of `picture` warped so that `source` landmarks come to lie on `target`.
+
+    Args:
+        picture: uint8 RGB (S, S, 3), the whole reference crop.
+        source: float32 (68, 2), its landmarks in its own pixels.
+        target: float32 (68, 2), where they should go, in pixels of the patch.
+        size: side of the patch in pixels.
+    """
+    rows, columns = warp_grid((size, size), source, target)
+    return np.asarray(cv2.remap(picture, columns, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE), dtype=np.uint8)
+
+
+def unit(image: npt.NDArray[np.uint8], *, flip: bool) -> Tensor:
+    """Turn uint8 (H, W, C) into float32 (C, H, W) in [0, 1], mirrored left to right on request."""
+    turned = image[:, ::-1] if flip else image
+    return torch.from_numpy(np.ascontiguousarray(turned.transpose(2, 0, 1), dtype=np.float32)).div_(255.0)

@@ -1,0 +1,7 @@
+"""Training recipes. `MODELS` is the explicit list of what there is; importing this package imports neither torch nor BasicSR."""
+
+from __future__ import annotations
+
+MODELS: dict[str, str] = {
+    "DMSASFFNetModel": "keyframes_gan.models.dmsasff_model",
+}

@@ -1,0 +1,257 @@
+"""Running BasicSR's training loop on options that passed the gate.
+
+`basicsr.train.train_pipeline` looks its helpers up in its own module. For the time of a run they are replaced there: options come from the
+gate, data in an order that depends on the seed and the position only, exactly `total_iter` steps are made, and a run continues
+from the newest whole state.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import logging
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+import yaml
+from torch.utils.data import DataLoader
+
+from data.position import PositionSampler, train_loader
+from keyframes_gan import options as gate
+from keyframes_gan import registry
+from keyframes_gan.errors import OptionsError, WeightsError
+from keyframes_gan.models import checkpoints
+
+LOGGER = "basicsr"
+PATH_KEYS = ("pretrain_network_g", "pretrain_network_d", "resume_state")
+
+
+def run(options: gate.Options, *, source: Path, launcher: str = "none", auto_resume: bool = False, root: Path = gate.ROOT) -> int:
+    """Train, or evaluate when the options have no `train` section.
+
+    Args:
+        options: what the gate returned.
+        source: the options file; the effective options are saved under its name.
+        launcher: "none", or "pytorch" under torchrun.
+        auto_resume: continue from the newest state of the experiment of that name, where there is one.
+        root: where relative paths start.
+
+    Returns:
+        The exit status, 0.
+
+    Raises:
+        OptionsError: the device or the launcher does not fit this machine.
+        UserError: data or weights cannot be read, or a checkpoint cannot be written.
+    """
+    registry.register_all()
+    with _processes(options, launcher):
+        opt = to_basicsr(options, root=root, distributed=launcher != "none", auto_resume=auto_resume)
+        if options.train is None:
+            _evaluate(opt)
+        else:
+            with _replaced(opt, source):
+                registry.basicsr_train.train_pipeline(str(root))
+    return 0
+
+
+def to_basicsr(options: gate.Options, *, root: Path, distributed: bool, auto_resume: bool) -> dict[str, Any]:
+    """Return the options as BasicSR's loop and models take them: one dict, absolute paths, this process's rank and device."""
+    opt = gate.plain(options)
+    rank, world_size = registry.get_dist_info()
+    experiment = root / options.path.experiments_dir / options.name
+    opt |= {"dist": distributed, "rank": rank, "world_size": world_size, "num_gpu": int(_on_gpu(options))}
+    opt |= {"auto_resume": auto_resume, "is_train": options.train is not None, "root_path": str(root)}
+    opt |= {"options_sha256": gate.digest(options), "commit": checkpoints.commit(root)}
+    for phase, dataset in opt["datasets"].items():
+        dataset["phase"] = phase.split("_")[0]
+        dataset["seed"] = options.manual_seed
+        dataset["dataroot"] = [str(root / Path(path).expanduser()) for path in dataset["dataroot"]]
+    paths = {key: value for key, value in opt["path"].items() if key != "experiments_dir"}
+    for key in set(PATH_KEYS) & set(paths):
+        paths[key] = str(root / Path(paths[key]).expanduser())
+    folders = {
+        "experiments_root": "",
+        "models": "models",
+        "training_states": "training_states",
+        "log": "",
+        "visualization": "visualization",
+    }
+    opt["path"] = paths | {key: str(experiment / name) for key, name in folders.items()}
+    return opt
+
+
+def _on_gpu(options: gate.Options) -> bool:
+    """Whether this run uses CUDA."""
+    if options.device == "cpu" or options.num_gpu == 0:
+        return False
+    if options.device == "cuda" and not torch.cuda.is_available():
+        msg = "device: expected a CUDA device because the options say cuda, got none; set device: cpu or auto"
+        raise OptionsError(msg)
+    return torch.cuda.is_available()
+
+
+@contextlib.contextmanager
+def _processes(options: gate.Options, launcher: str) -> Iterator[None]:
+    """Join the other processes of the run, if there are any, and leave them at the end."""
+    if launcher == "none":
+        if isinstance(options.num_gpu, int) and options.num_gpu > 1:
+            count = options.num_gpu
+            msg = f"num_gpu: expected 0, 1 or auto in one process, got {count}; start torchrun --nproc_per_node={count} train.py ..."
+            raise OptionsError(msg)
+        yield
+        return
+    if "RANK" not in os.environ:
+        msg = "--launcher pytorch: expected to be started by torchrun; start torchrun --nproc_per_node=N train.py --launcher pytorch ..."
+        raise OptionsError(msg)
+    gpu = _on_gpu(options)
+    if gpu:
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+    backend = options.dist_params.backend
+    if backend == "auto":
+        backend = "nccl" if gpu else "gloo"
+    torch.distributed.init_process_group(backend, timeout=datetime.timedelta(minutes=options.dist_params.timeout_minutes))
+    try:
+        yield
+        torch.distributed.barrier()
+    finally:
+        torch.distributed.destroy_process_group()
+
+
+@contextlib.contextmanager
+def _replaced(opt: dict[str, Any], source: Path) -> Iterator[None]:
+    """Put our parts in the places where BasicSR's loop looks, and the old ones back at the end."""
+    module = registry.basicsr_train
+    run_state: dict[str, Any] = {}
+
+    def resume(options: dict[str, Any]) -> dict[str, Any] | None:
+        run_state["resume"] = resume_state(options)
+        return run_state["resume"]
+
+    ours = {
+        "parse_options": lambda *_args, **_kwargs: (opt, SimpleNamespace(opt=str(source))),
+        "load_resume_state": resume,
+        "create_train_val_dataloader": lambda options, logger: loaders(options, logger, run_state["resume"]),
+        "copy_opt_file": lambda _path, folder: _save_options(opt, Path(folder) / source.name),
+        "CPUPrefetcher": Prefetcher,
+        "get_env_info": lambda: f"torch {torch.__version__}, {torch.get_num_threads()} threads, {opt['world_size']} process(es)",
+        "dict2str": lambda options: f"options {options['options_sha256'][:12]}, commit {options['commit'][:12]}, saved as {source.name}",
+    }
+    theirs = {name: getattr(module, name) for name in ours}
+    benchmark = torch.backends.cudnn.benchmark
+    _silence_logger()
+    try:
+        for name, part in ours.items():
+            setattr(module, name, part)
+        yield
+    finally:
+        for name, part in theirs.items():
+            setattr(module, name, part)
+        torch.backends.cudnn.benchmark = benchmark
+        _silence_logger()
+
+
+def _silence_logger() -> None:
+    """Take the handlers from BasicSR's logger, so that the next run sets it up with its own file."""
+    logger = logging.getLogger(LOGGER)
+    for handler in list(logger.handlers):
+        handler.close()
+        logger.removeHandler(handler)
+    registry.initialized_loggers.pop(LOGGER, None)
+
+
+def resume_state(opt: dict[str, Any]) -> dict[str, Any] | None:
+    """Return the state to continue from, with the run's `folder` added, or None to start anew.
+
+    Raises:
+        WeightsError: `path.resume_state` names a file that is not a training state, or whose networks are missing.
+    """
+    if opt["auto_resume"]:
+        folder = Path(opt["path"]["experiments_root"])
+        state = checkpoints.newest_state(folder / "training_states", folder / "models")
+        return None if state is None else {**state, "folder": str(folder)}
+    path = opt["path"].get("resume_state")
+    if path is None:
+        return None
+    folder = Path(path).parents[1]
+    state = checkpoints.load_state(Path(path))
+    missing = [name for name in state["networks"].values() if not (folder / "models" / name).is_file()]
+    if missing:
+        msg = f"{path}: expected {missing[0]} in {folder / 'models'}; give a state whose networks are still there"
+        raise WeightsError(msg)
+    for key in ("models", "training_states", "visualization"):
+        Path(opt["path"][key]).mkdir(parents=True, exist_ok=True)
+    return {**state, "folder": str(folder)}
+
+
+Loaders = tuple[DataLoader[Any], PositionSampler, list[DataLoader[Any]], int, int]
+
+
+def loaders(opt: dict[str, Any], logger: logging.Logger, state: dict[str, Any] | None) -> Loaders:
+    """Build the data: one epoch that holds exactly the iterations that are left, and the validation sets."""
+    total = int(opt["train"]["total_iter"])
+    done, samples = (0, 0) if state is None else (int(state["iter"]), int(state["samples"]))
+    train = opt["datasets"]["train"]
+    dataset = registry.build_dataset(train)
+    sampler = PositionSampler(
+        len(dataset),
+        seed=int(opt["manual_seed"]),
+        start=samples,
+        batches=max(0, total - done),
+        batch_size=int(train["batch_size_per_gpu"]),
+        rank=int(opt["rank"]),
+        world_size=int(opt["world_size"]),
+    )
+    loader = train_loader(dataset, sampler, workers=int(train["num_worker_per_gpu"]), pin_memory=bool(train.get("pin_memory", False)))
+    logger.info(
+        "%d training samples, batch %d x %d, iterations %d to %d", len(dataset), sampler.batch_size, opt["world_size"], done + 1, total
+    )
+    return loader, sampler, validation_loaders(opt), 0, total
+
+
+def validation_loaders(opt: dict[str, Any]) -> list[DataLoader[Any]]:
+    """Return one loader of single samples per validation or test set; process 0 only, as only it validates."""
+    if opt["rank"] != 0:
+        return []
+    sets = [registry.build_dataset(dataset) for phase, dataset in opt["datasets"].items() if phase != "train"]
+    return [DataLoader(dataset, batch_size=1, shuffle=False, num_workers=0) for dataset in sets]
+
+
+class Prefetcher:
+    """Hands out batches as BasicSR's loop asks for them. Theirs starts the workers twice."""
+
+    def __init__(self, loader: DataLoader[Any]) -> None:
+        self.loader = loader
+        self.batches: Iterator[Any] = iter(())
+
+    def reset(self) -> None:
+        """Begin the epoch."""
+        self.batches = iter(self.loader)
+
+    def next(self) -> Any:  # noqa: ANN401
+        """Return the next batch, None at the end."""
+        return next(self.batches, None)
+
+
+def _save_options(opt: dict[str, Any], path: Path) -> None:
+    """Write the effective options beside the results."""
+    if opt["rank"] == 0:
+        text = yaml.safe_dump(opt, sort_keys=False, allow_unicode=True)
+        checkpoints.write_atomically(path, lambda part: part.write_text(text, encoding="utf-8"))
+
+
+def _evaluate(opt: dict[str, Any]) -> None:
+    """Measure weights on the validation sets, without training."""
+    folder = Path(opt["path"]["log"])
+    folder.mkdir(parents=True, exist_ok=True)
+    _silence_logger()
+    try:
+        registry.get_root_logger(logger_name=LOGGER, log_level=logging.INFO, log_file=str(folder / "evaluation.log"))
+        model = registry.build_model(opt)
+        for loader in validation_loaders(opt):
+            model.validation(loader, 0, None, opt["val"]["save_img"])
+    finally:
+        _silence_logger()
