@@ -1,4 +1,4 @@
-"""Discriminators of Keyframes-GAN (Agarwal et al., IEEE TMM 2023): multi-scale patches, and the earlier VGG style.
+"""Discriminators of Keyframes-GAN (Agnolucci et al., IEEE TMM 2023): multi-scale patches, and the earlier VGG style.
 
 Convention: pictures are float RGB in [0, 1], (N, 3, H, W). Scores are raw logits, unbounded.
 """

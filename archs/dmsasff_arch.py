@@ -1,4 +1,4 @@
-"""DMSASFFNet, the generator of Keyframes-GAN (Agarwal et al., IEEE TMM 2023), compatible with the published checkpoint.
+"""DMSASFFNet, the generator of Keyframes-GAN (Agnolucci et al., IEEE TMM 2023), compatible with the published checkpoint.
 
 VGG19 features of the compressed face, of the key frame warped onto its pose, and of the landmarks, at four scales; the
 key frame's features take the compressed ones' statistics (AdaIN), a mask learned from all three blends the two at every

@@ -1,6 +1,6 @@
 """DMSASFFNetLite: reference-guided face restoration, small enough for real time on a CPU.
 
-The idea is that of Keyframes-GAN (Agarwal et al., IEEE TMM 2023, after ASFFNet, Li et al., CVPR 2020): multi-scale
+The idea is that of Keyframes-GAN (Agnolucci et al., IEEE TMM 2023, after ASFFNet, Li et al., CVPR 2020): multi-scale
 features of the compressed face, of a high-quality reference of the same person and of the landmarks; AdaIN brings the
 reference features to the statistics of the compressed ones; a learned per-pixel mask blends the two; a block of
 dilated convolutions widens the view; and spatial feature transforms (scale and shift) guide the way up again.
