@@ -58,7 +58,7 @@ def run(settings: Settings, *, jobs: int = 1, say: Callable[[str], None] | None 
         settings: What the user asked for.
         jobs: How many videos at a time; more than one uses as many processes of one thread each.
         say: Called with one line per problem, as it happens; by default the line goes to standard error, above the bar.
-        bar: Whether to show a progress bar on standard error.
+        bar: Whether to show a progress bar on standard error, if that is a terminal.
 
     Raises:
         UserError: No videos, an unknown detector, or another run works on the same folder.
@@ -77,7 +77,7 @@ def run(settings: Settings, *, jobs: int = 1, say: Callable[[str], None] | None 
         tasks = [(video, crf) for crf in settings.crfs for video in videos]
         total = STAGES * len(settings.crfs) * sum(_length(video) for video in videos)
         try:
-            with tqdm(total=total, unit="frame", disable=not bar, smoothing=0.05) as progress:
+            with tqdm(total=total, unit="frame", disable=None if bar else True, smoothing=0.05) as progress:
                 for task, result in _in_turn(tasks, settings, jobs, progress):
                     _collect(summary, task, result, say)
         finally:

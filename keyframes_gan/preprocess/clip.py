@@ -57,15 +57,15 @@ def make_clip(source: Path, crf: int, settings: Settings, step: Step, *, threads
     if not settings.overwrite and record is not None and not why_incomplete(record, settings):
         return Outcome(name, crf, int(record["count"]), kept=True)
     try:
-        compressed = _compressed(source, crf, settings, step, threads)
-        track = _main_face(source if settings.landmarks_from == "original" else compressed, settings, step)
-        return Outcome(name, crf, _write(source, compressed, crf, track, settings, step), kept=False)
+        compressed = compressed_twin(source, crf, settings, step, threads)
+        track = main_face(source if settings.landmarks_from == "original" else compressed, settings, step)
+        return Outcome(name, crf, write_clip(source, compressed, crf, track, settings, step), kept=False)
     except OSError as error:
-        msg = f"{name}: expected to write in {settings.base}, got {error.strerror or error}; free space or choose another --base_path"
+        msg = f"expected to write in {settings.base}, got {error.strerror or error}; free space or choose another --base_path"
         raise MediaError(msg) from error
 
 
-def _compressed(source: Path, crf: int, settings: Settings, step: Step, threads: int) -> Path:
+def compressed_twin(source: Path, crf: int, settings: Settings, step: Step, threads: int) -> Path:
     """Return the compressed twin, made now unless a current one with as many frames is there."""
     target = settings.base / f"compressed_{crf}" / f"{source.stem}.mp4"
     if not settings.overwrite and _is_current(target, source):
@@ -96,7 +96,7 @@ def _stream(settings: Settings) -> FaceStream:
     return FaceStream(FaceTracker(settings.detector, every=settings.every, max_gap=MAX_GAP), smoother)
 
 
-def _main_face(video: Path, settings: Settings, step: Step) -> FaceTrack:
+def main_face(video: Path, settings: Settings, step: Step) -> FaceTrack:
     """Return the longest and largest face of the video, smoothed as asked."""
 
     def counted(frames: Iterator[Frame]) -> Iterator[Frame]:
@@ -107,12 +107,12 @@ def _main_face(video: Path, settings: Settings, step: Step) -> FaceTrack:
     with VideoReader(video) as reader:
         tracks = track_video(counted(_frames(reader, settings.limit)), _stream(settings))
     if not tracks:
-        msg = f"{video.stem}: expected a face, got none in the whole video; leave it out, or try --detector dlib-cnn"
+        msg = "expected a face, got none in the whole video; leave it out, or try --detector dlib-cnn"
         raise FaceError(msg)
     return main_track(tracks)
 
 
-def _write(source: Path, compressed: Path, crf: int, track: FaceTrack, settings: Settings, step: Step) -> int:
+def write_clip(source: Path, compressed: Path, crf: int, track: FaceTrack, settings: Settings, step: Step) -> int:
     """Write the clip's files from both videos read in step, and return its number of frames."""
     kind: type[DefaultLayout | OfficialLayout] = OfficialLayout if settings.layout == "official" else DefaultLayout
     layout = kind(settings, source.stem, crf)
@@ -153,7 +153,7 @@ def _write_frames(
         is_key = _key_rule(settings, rate, count_frames(compressed))
         for first, second in zip_longest(_frames(one, settings.limit), _frames(other, settings.limit)):
             if first is None or second is None or first.rgb.shape != second.rgb.shape:
-                msg = f"{source.stem}: {compressed} does not show the same frames as the original; remove it and start again"
+                msg = f"{compressed} does not show the same frames as the original; remove it and start again"
                 raise MediaError(msg)
             step(1)
             index = first.index - track.first
