@@ -52,12 +52,17 @@ class EngineModel(BaseModel):
         if source is not None:
             state = weights.load_state(source, param_key=self.opt["path"].get(f"param_key_{label}"))
             checkpoints.load_into(bare, state, str(source), strict=self.opt["path"].get(f"strict_load_{label}", True))
+        else:
+            self.initialise(label, bare)
         if average:
             self.averages[label] = copy.deepcopy(bare).requires_grad_(requires_grad=False).eval()
         count = sum(parameter.numel() for parameter in bare.parameters())
         get_root_logger().info("network_%s: %s with %s parameters on %s", label, type(bare).__name__, f"{count:,}", self.device)
         self.networks[label] = self.model_to_device(bare)
         return self.networks[label]
+
+    def initialise(self, label: str, net: nn.Module) -> None:
+        """Give parts of a network that starts without weights what they need, for instance a frozen feature extractor."""
 
     def model_to_device(self, net: nn.Module) -> nn.Module:
         """Wrap `net` in DistributedDataParallel when the run is distributed; on the CPU without device ids."""

@@ -21,8 +21,11 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
+from archs.vgg_arch import VGG19Features, rename_torchvision
+from keyframes_gan import weights
 from keyframes_gan.models.base import EngineModel
 from keyframes_gan.registry import build_loss, calculate_metric, get_root_logger
+from losses.perceptual_loss import PerceptualLoss
 
 INPUTS = ("lq", "gt", "reference", "landmark", "valid")
 Batch = dict[str, Tensor]
@@ -40,6 +43,7 @@ class DMSASFFNetModel(EngineModel):
         self.takes_valid = "valid" in inspect.signature(self.get_bare_model(self.net_g).forward).parameters
         self.batch: Batch = {}
         self.untouched: dict[str, Scores] = {}
+        self.validated: set[tuple[str, int]] = set()
         if self.is_train:
             self._prepare_training(train)
 
@@ -47,12 +51,27 @@ class DMSASFFNetModel(EngineModel):
         self.net_g.train()
         self.cri_pix = self._loss(train.get("pixel_opt"))
         self.cri_perceptual = self._loss(train.get("perceptual_opt"))
+        if isinstance(self.cri_perceptual, PerceptualLoss):
+            self.cri_perceptual.load_vgg(self._vgg19())
         self.cri_gan = self._loss(train.get("gan_opt"))
         self.optimizer_g = self.add_optimizer(self.net_g.parameters(), train["optim_g"])
         if self.cri_gan is not None:
             self.net_d = self.add_network("d")
             self.net_d.train()
             self.optimizer_d = self.add_optimizer(self.net_d.parameters(), train["optim_d"])
+
+    def _vgg19(self) -> dict[str, Tensor]:
+        """Return torchvision's VGG19 weights."""
+        return weights.load_state(self.opt["path"]["pretrain_network_vgg19"])
+
+    def initialise(self, label: str, net: nn.Module) -> None:
+        """Give a new DMSASFFNet its frozen VGG19."""
+        extractor = getattr(net, "vgg_extractor", None)
+        if label == "g" and isinstance(extractor, VGG19Features):
+            own = extractor.state_dict()
+            given = {key: value for key, value in rename_torchvision(self._vgg19()).items() if key in own}
+            buffers = {key: value for key, value in own.items() if not key.startswith("vgg_net.")}
+            weights.load_into(extractor, {**buffers, **given}, name=str(self.opt["path"]["pretrain_network_vgg19"]))
 
     def _loss(self, options: dict[str, Any] | None) -> nn.Module | None:
         if options is None:
@@ -170,6 +189,9 @@ class DMSASFFNetModel(EngineModel):
             return
         dataset: Any = dataloader.dataset
         name = str(dataset.opt["name"])
+        if (name, current_iter) in self.validated:
+            return
+        self.validated.add((name, current_iter))
         net = self.averages.get("g", self.get_bare_model(self.net_g))
         restored: list[Scores] = []
         compressed: list[Scores] = []

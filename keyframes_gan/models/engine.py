@@ -22,12 +22,12 @@ from torch.utils.data import DataLoader
 
 from data.position import PositionSampler, train_loader
 from keyframes_gan import options as gate
-from keyframes_gan import registry
+from keyframes_gan import registry, weights
 from keyframes_gan.errors import OptionsError, WeightsError
 from keyframes_gan.models import checkpoints
 
 LOGGER = "basicsr"
-PATH_KEYS = ("pretrain_network_g", "pretrain_network_d", "resume_state")
+WEIGHTS_KEYS = ("pretrain_network_g", "pretrain_network_d", "pretrain_network_vgg19")
 
 
 def run(options: gate.Options, *, source: Path, launcher: str = "none", auto_resume: bool = False, root: Path = gate.ROOT) -> int:
@@ -71,8 +71,13 @@ def to_basicsr(options: gate.Options, *, root: Path, distributed: bool, auto_res
         dataset["seed"] = options.manual_seed
         dataset["dataroot"] = [str(root / Path(path).expanduser()) for path in dataset["dataroot"]]
     paths = {key: value for key, value in opt["path"].items() if key != "experiments_dir"}
-    for key in set(PATH_KEYS) & set(paths):
-        paths[key] = str(root / Path(paths[key]).expanduser())
+    if not _needs_vgg19(options):
+        del paths["pretrain_network_vgg19"]
+    for key in set(WEIGHTS_KEYS) & set(paths):
+        file = root / Path(paths[key]).expanduser()
+        paths[key] = str(file if file.is_file() else weights.locate(paths[key]))
+    if "resume_state" in paths:
+        paths["resume_state"] = str(root / Path(paths["resume_state"]).expanduser())
     folders = {
         "experiments_root": "",
         "models": "models",
@@ -82,6 +87,12 @@ def to_basicsr(options: gate.Options, *, root: Path, distributed: bool, auto_res
     }
     opt["path"] = paths | {key: str(experiment / name) for key, name in folders.items()}
     return opt
+
+
+def _needs_vgg19(options: gate.Options) -> bool:
+    """Whether the perceptual loss or a new DMSASFFNet wants VGG19; found before anything is written, so that its lack costs nothing."""
+    perceptual = options.train is not None and options.train.perceptual_opt is not None
+    return perceptual or (options.network_g.type == "DMSASFFNet" and options.path.pretrain_network_g is None)
 
 
 def _on_gpu(options: gate.Options) -> bool:

@@ -202,7 +202,7 @@ class _Walk:
 
 
 def override(document: Document, entries: Sequence[str]) -> None:
-    """Set values from `a:b:c=value` entries, each value read as YAML; the sections named must exist, the last key need not."""
+    """Set values from `a:b:c=value` entries, each value read as YAML; sections that are not there are made."""
     for number, entry in enumerate(entries, start=1):
         name, equals, text = entry.partition("=")
         key: KeyPath = tuple(part.strip() for part in name.split(":"))
@@ -213,10 +213,13 @@ def override(document: Document, entries: Sequence[str]) -> None:
         given = read_text(text, "--force_yml")
         document.problems += [Problem(place, key, problem.message) for problem in given.problems]
         section = document.data
-        for part in key[:-1]:
+        for length, part in enumerate(key[:-1], start=1):
+            if isinstance(section, dict) and part not in section:
+                section[part] = {}
+                document.keys[key[:length]] = document.values[key[:length]] = place
             section = section.get(part) if isinstance(section, dict) else None
         if not isinstance(section, dict):
-            document.problems.append(Problem(place, key, f"there is no section {dotted(key[:-1])} to set it in"))
+            document.problems.append(Problem(place, key, f"{dotted(key[:-1]) or 'the file'} is no section to set it in"))
             continue
         section[str(key[-1])] = given.data
         for places in (document.keys, document.values):

@@ -39,7 +39,13 @@ def _existing(path: str, info: ValidationInfo) -> str:
     return path
 
 
+def _weights(source: str, info: ValidationInfo) -> str:
+    """Check weights that are given as a file; a bare name is looked up in the manifest when the run starts."""
+    return _existing(source, info) if Path(source).name != source or Path(source).suffix else source
+
+
 ExistingFile = Annotated[str, AfterValidator(_existing)]
+WeightsSource = Annotated[str, AfterValidator(_weights)]
 Positive = Annotated[int, Field(ge=1)]
 Count = Annotated[int, Field(ge=0)]
 Rate = Annotated[float, Field(gt=0)]
@@ -98,10 +104,12 @@ class CharbonnierLoss(Section):
 
 
 class PerceptualLoss(Section):
-    """`losses.perceptual_loss`: perceptual and style terms on VGG19 features."""
+    """`losses.perceptual_loss`: perceptual and style terms on VGG19 features; at least one of the two weights above 0."""
 
     type: Literal["PerceptualLoss", "EASFFNetPerceptualLoss"]
-    layer_weights: dict[str, Weight]
+    layer_weights: Annotated[dict[str, Weight], Field(min_length=1)]
+    vgg_type: Literal["vgg19"] = "vgg19"
+    use_input_norm: bool = True
     perceptual_weight: Weight = 1.0
     style_weight: Weight = 0.0
     criterion: Literal["l1", "l2", "fro"] | None = None
@@ -109,13 +117,14 @@ class PerceptualLoss(Section):
 
 
 class GANLoss(Section):
-    """BasicSR's GANLoss and MultiScaleGANLoss."""
+    """`losses.gan_loss`; `scale_weights`: one per scale of the discriminator."""
 
     type: Literal["GANLoss", "MultiScaleGANLoss"]
     gan_type: Literal["vanilla", "lsgan", "wgan", "wgan_softplus", "hinge"]
     loss_weight: Weight = 1.0
     real_label_val: float = 1.0
     fake_label_val: float = 0.0
+    scale_weights: Annotated[list[Weight], Field(min_length=1)] | None = None
 
 
 Pixel = Annotated[PixelLoss | CharbonnierLoss, Field(discriminator="type")]
@@ -222,7 +231,7 @@ class Metric(Section):
 class Validation(Section):
     """When and how to validate. `val_freq` in iterations."""
 
-    val_freq: Positive
+    val_freq: Positive = 1000
     save_img: bool = False
     pbar: bool = False
     suffix: str | None = None
@@ -240,15 +249,19 @@ class Logger(Section):
 
 
 class Paths(Section):
-    """Weights to begin with, and where results go. Relative paths start at the repository's root."""
+    """Weights to begin with (a file, or a name of pretrained_models/manifest.yml), and where results go.
+
+    Relative paths start at the repository's root. `pretrain_network_vgg19` serves the perceptual loss and a new DMSASFFNet.
+    """
 
     experiments_dir: str = "experiments"
-    pretrain_network_g: ExistingFile | None = None
+    pretrain_network_g: WeightsSource | None = None
     strict_load_g: bool = True
     param_key_g: str | None = None
-    pretrain_network_d: ExistingFile | None = None
+    pretrain_network_d: WeightsSource | None = None
     strict_load_d: bool = True
     param_key_d: str | None = None
+    pretrain_network_vgg19: WeightsSource = "vgg19"
     resume_state: ExistingFile | None = None
 
 
