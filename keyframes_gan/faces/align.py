@@ -132,6 +132,11 @@ def rescaled(to_crop: Matrix, *, frame: float = 1.0, crop: float = 1.0) -> Matri
     return np.column_stack([linear, shift])
 
 
+def shifted(to_crop: Matrix, left: int, top: int) -> Matrix:
+    """Return the matrix for the part of the frame whose top left pixel is (`left`, `top`)."""
+    return np.column_stack([to_crop[:, :2], to_crop[:, 2] + to_crop[:, :2] @ np.array([left, top], np.float64)])
+
+
 def transform_points(points: npt.NDArray[Any], matrix: Matrix) -> Points:
     """Return `points` (..., 2) after the (2, 3) `matrix`, computed in float64, as float32."""
     moved: Points = (np.asarray(points, np.float64) @ matrix[:, :2].T + matrix[:, 2]).astype(np.float32)
@@ -181,14 +186,14 @@ def _prefiltered(rgb: Image, to_crop: Matrix, size: int) -> tuple[Image, Matrix]
     sigma = _minify_sigma(1 / scale_of(to_crop))
     if sigma < SMALLEST_SIGMA:
         return rgb, to_crop
-    left, top, right, bottom = _bounds(to_crop, size, rgb.shape, margin=int(np.ceil(3 * sigma)) + 2)
+    left, top, right, bottom = bounds(to_crop, size, rgb.shape, margin=int(np.ceil(3 * sigma)) + 2)
     if right <= left or bottom <= top:
         return rgb, to_crop
-    matrix = np.column_stack([to_crop[:, :2], to_crop[:, 2] + to_crop[:, :2] @ np.array([left, top], np.float64)])
+    matrix = shifted(to_crop, left, top)
     return cv2.GaussianBlur(rgb[top:bottom, left:right], (0, 0), sigma), matrix
 
 
-def _bounds(to_crop: Matrix, size: int, shape: tuple[int, ...], *, margin: int = 0) -> tuple[int, int, int, int]:
+def bounds(to_crop: Matrix, size: int, shape: tuple[int, ...], *, margin: int = 0) -> tuple[int, int, int, int]:
     """Return left, top, right, bottom (the last two exclusive) of the crop's square within a frame of `shape`."""
     low, high = -0.5, size - 0.5
     corners = transform_points(np.array([[low, low], [high, low], [low, high], [high, high]]), invert(to_crop))
@@ -274,11 +279,11 @@ def paste(
     weights = feather(size) if mask is None else mask
     check_shape(weights, np.float32, (size, size), "paste: mask")
     target = frame if in_place else frame.copy()
-    left, top, right, bottom = _bounds(to_crop, size, frame.shape)
+    left, top, right, bottom = bounds(to_crop, size, frame.shape)
     if right <= left or bottom <= top:
         return target
     region = target[top:bottom, left:right]
-    matrix = np.column_stack([to_crop[:, :2], to_crop[:, 2] + to_crop[:, :2] @ np.array([left, top], np.float64)])
+    matrix = shifted(to_crop, left, top)
     if original is None:
         region[...] = _blended(region, restored, weights, matrix)
     else:

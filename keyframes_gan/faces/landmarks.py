@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from keyframes_gan.faces.align import LEFT_EYE, RIGHT_EYE, crop, invert, transform_points
+from keyframes_gan.faces.align import LEFT_EYE, RIGHT_EYE, bounds, crop, invert, rescaled, scale_of, shifted, transform_points
 from keyframes_gan.faces.dlib_models import LANDMARKS_68, shared
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ class Landmarker:
         boxes: how many moved boxes to average, 1 to 5; about 0.5 ms each.
     """
 
-    def __init__(self, boxes: int = len(BOXES)) -> None:
+    def __init__(self, boxes: int = 3) -> None:
         if not 1 <= boxes <= len(BOXES):
             msg = f"Landmarker: expected 1 to {len(BOXES)} boxes, got {boxes}"
             raise ValueError(msg)
@@ -61,7 +61,7 @@ class Landmarker:
 
         predict = shared("shape_predictor", LANDMARKS_68)
         to_patch = _patch_matrix(box, angle)
-        patch = cv2.cvtColor(crop(rgb, to_patch, PATCH, interpolation=cv2.INTER_LINEAR, border="black"), cv2.COLOR_RGB2GRAY)
+        patch = _patch(rgb, to_patch)
         total = np.zeros((68, 2), np.float64)
         for shift_x, shift_y, size in self._boxes:
             half = 0.5 * FACE_IN_PATCH * size
@@ -78,6 +78,22 @@ def _patch_matrix(box: npt.NDArray[np.float32], angle: float) -> Matrix:
     cosine, sine = scale * np.cos(angle), scale * np.sin(angle)
     linear = np.array([[cosine, sine], [-sine, cosine]])
     return np.column_stack([linear, 0.5 * PATCH - linear @ centre])
+
+
+def _patch(rgb: Image, to_patch: Matrix) -> npt.NDArray[np.uint8]:
+    """Return the grey patch; a large face is first shrunk by a whole number, so that no pixel is passed over."""
+    shrink = int(1 / scale_of(to_patch))
+    matrix = to_patch
+    if shrink > 1:
+        left, top, right, bottom = bounds(to_patch, PATCH, rgb.shape, margin=shrink)
+        width, height = (right - left) // shrink, (bottom - top) // shrink
+        if width > 0 and height > 0:
+            region = rgb[top : top + height * shrink, left : left + width * shrink]
+            rgb = cv2.resize(region, (width, height), interpolation=cv2.INTER_AREA)
+            matrix = rescaled(shifted(to_patch, left, top), frame=1 / shrink)
+    patch = crop(rgb, matrix, PATCH, interpolation=cv2.INTER_LINEAR, antialias=False, border="black")
+    grey: npt.NDArray[np.uint8] = cv2.cvtColor(patch, cv2.COLOR_RGB2GRAY)
+    return grey
 
 
 def roll_of(points: npt.NDArray[np.floating]) -> float:

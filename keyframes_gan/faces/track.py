@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import cv2
@@ -20,19 +21,23 @@ import numpy as np
 import numpy.typing as npt
 from scipy.optimize import linear_sum_assignment
 
-from keyframes_gan.faces.align import CropSpec, crop
+from keyframes_gan.faces.align import CropSpec, crop, rescaled
 from keyframes_gan.faces.detectors import Detector, find
 from keyframes_gan.faces.landmarks import Landmarker, box_of, roll_of
 from keyframes_gan.faces.shots import CutFinder, correlation
 from keyframes_gan.faces.smooth import Observation, SmoothFace, SmoothFrame, TrackSmoother
-from keyframes_gan.types import FaceTrack, Points
+from keyframes_gan.types import Detection, FaceTrack, Points
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from keyframes_gan.types import Frame, Image
+    from keyframes_gan.types import Frame, Image, Matrix
 
 LOOK_SIDE = 32
+TEMPLATE_SIDE = 24
+SEARCH = 12
+TEMPLATE_LIKE = 0.6
+"""A face is looked for up to 12/24 of its width from where its motion would take it; the match must correlate so well."""
 SIZE_RATIO = 1.3
 JUMP = 0.35
 """Plausible from one frame to the next: at most this growth, and this shift from the expected place in face widths."""
@@ -41,7 +46,9 @@ LOOK_LIKE_BEFORE = 0.45
 SAME_OVERLAP = 0.2
 SAME_COST = 1.2
 SAME_FACE = 0.5
-"""Overlap from which two tracks are one face, and from which a detection confirms a track's own landmarks."""
+"""Overlap from which two tracks are one face."""
+SAME_PLACE = 0.62
+"""Overlap of the detected box with that of the track's own landmarks, below which these are placed anew (mostly 0.75 to 0.95)."""
 SURE_SCORE = 1.0
 APPEARANCE_WEIGHT = 0.5
 APPEARANCE_RATE = 0.2
@@ -55,6 +62,7 @@ class _Track:
     id: int
     points: Points
     look: npt.NDArray[np.float32]
+    template: npt.NDArray[np.float32]
     score: float
     memory: npt.NDArray[np.float32] = field(init=False)
     motion: npt.NDArray[np.float32] = field(default_factory=lambda: np.zeros(2, np.float32))
@@ -74,12 +82,29 @@ class _Track:
         """The box expected in the next frame."""
         return box_of(self.points) + np.tile(self.motion, 2)
 
-    def move(self, points: Points, look: npt.NDArray[np.float32]) -> None:
+    def move(self, points: Points, look: npt.NDArray[np.float32], rgb: Image) -> None:
         """Take the landmarks and the appearance of a new frame."""
         step = (points.mean(axis=0) - self.points.mean(axis=0)) / (self.missed + 1)
         self.motion = ((1 - MOTION_RATE) * self.motion + MOTION_RATE * step).astype(np.float32)
         self.memory = (1 - APPEARANCE_RATE) * self.memory + APPEARANCE_RATE * look
         self.points, self.look, self.missed = points, look, 0
+        self.template = _template(rgb, box_of(points))
+
+
+class _Found:
+    """A detection, and its landmarks and appearance, which are made only when somebody asks."""
+
+    def __init__(self, detection: Detection, landmarker: Landmarker, rgb: Image) -> None:
+        self.detection = detection
+        self._landmarker, self._rgb = landmarker, rgb
+
+    @cached_property
+    def points(self) -> Points:
+        return self._landmarker.points(self._rgb, self.detection.box, rounds=2)
+
+    @cached_property
+    def look(self) -> npt.NDArray[np.float32]:
+        return appearance(self._rgb, self.points)
 
 
 def overlap(a: npt.NDArray[np.float32], b: npt.NDArray[np.float32]) -> float:
@@ -93,9 +118,46 @@ def overlap(a: npt.NDArray[np.float32], b: npt.NDArray[np.float32]) -> float:
 
 def appearance(rgb: Image, points: Points) -> npt.NDArray[np.float32]:
     """Return the aligned face as a tiny grey picture, float32 (32, 32): what tracks are told apart by."""
-    tiny = crop(rgb, CropSpec("eyes", LOOK_SIDE).to_crop(points), LOOK_SIDE, interpolation=cv2.INTER_LINEAR)
-    grey: npt.NDArray[np.float32] = cv2.cvtColor(tiny, cv2.COLOR_RGB2GRAY).astype(np.float32)
-    return grey
+    return _tiny(rgb, CropSpec("eyes", LOOK_SIDE).to_crop(points), LOOK_SIDE)
+
+
+def _tiny(rgb: Image, to_tiny: Matrix, side: int) -> npt.NDArray[np.float32]:
+    """Return a grey picture, float32 (side, side), cut out three times as large and averaged down."""
+    large = crop(rgb, rescaled(to_tiny, crop=3), 3 * side, interpolation=cv2.INTER_LINEAR, antialias=False)
+    small: npt.NDArray[np.uint8] = cv2.resize(cv2.cvtColor(large, cv2.COLOR_RGB2GRAY), (side, side), interpolation=cv2.INTER_AREA)
+    return small.astype(np.float32)
+
+
+def _template(rgb: Image, box: npt.NDArray[np.float32], margin: int = 0) -> npt.NDArray[np.float32]:
+    """Return the face in `box` as it stands in the picture, 24 pixels wide, with `margin` such pixels more on every side."""
+    scale = TEMPLATE_SIDE / float(box[2] - box[0])
+    shift = TEMPLATE_SIDE / 2 - 0.5 + margin - scale * (box[:2] + box[2:]).astype(np.float64) / 2
+    return _tiny(rgb, np.column_stack([scale * np.eye(2), shift]), TEMPLATE_SIDE + 2 * margin)
+
+
+def _moved_on(track: _Track, rgb: Image) -> npt.NDArray[np.float32]:
+    """Return the box in which the face is expected in a new frame.
+
+    Its steady motion counts, unless the face is better found more than one template pixel from there (a sudden move).
+    """
+    box = track.box
+    match = cv2.matchTemplate(_template(rgb, box, SEARCH), track.template, cv2.TM_CCOEFF_NORMED)
+    _, best, _, (x, y) = cv2.minMaxLoc(match)
+    shift = np.array([x - SEARCH, y - SEARCH])
+    if best < TEMPLATE_LIKE or np.abs(shift).max() <= 1:
+        return box
+    cell = float(box[2] - box[0]) / TEMPLATE_SIDE
+    return (box + np.tile(shift * cell, 2)).astype(np.float32)
+
+
+def _plausible(expected: npt.NDArray[np.float32], points: Points, rgb: Image) -> bool:
+    """Tell whether landmarks lie in the picture, and about where and as large as expected."""
+    got = box_of(points)
+    width, now = float(expected[2] - expected[0]), float(got[2] - got[0])
+    shift = np.abs((got[:2] + got[2:]) - (expected[:2] + expected[2:])) / 2
+    x, y = points.mean(axis=0)
+    inside = 0 <= x < rgb.shape[1] and 0 <= y < rgb.shape[0]
+    return bool(inside and 1 / SIZE_RATIO < now / width < SIZE_RATIO and (shift < JUMP * width).all())
 
 
 class FaceTracker:
@@ -131,7 +193,7 @@ class FaceTracker:
         self._tracks: list[_Track] = []
         self._next_id = 0
         self._since = every
-        self._recent: deque[Frame] = deque(maxlen=max(every - 1, 1))
+        self._recent: deque[tuple[Frame, list[npt.NDArray[np.float32]]]] = deque(maxlen=max(every - 1, 1))
         self.cut = False
 
     def update(self, frame: Frame) -> list[Observation]:
@@ -150,7 +212,7 @@ class FaceTracker:
             late = self._search(frame)
         self._tracks = [track for track in self._tracks if track.missed <= self._max_gap]
         self._drop_doubles()
-        self._recent.append(frame)
+        self._recent.append((frame, [box_of(track.points) for track in self._tracks if not track.missed]))
         alive = {track.id for track in self._tracks}
         late = [one for one in late if one.track_id in alive]
         return late + [self._observed(track, frame.index) for track in self._tracks if not track.missed]
@@ -160,35 +222,31 @@ class FaceTracker:
 
     def _follow(self, track: _Track, rgb: Image) -> None:
         """Move `track` on to this frame, or count the frame as missed."""
-        if not track.missed:
-            points = self._landmarker.points(rgb, track.box, angle=roll_of(track.points))
-            look = appearance(rgb, points)
-            if self._plausible(track, points, look, rgb):
-                track.move(points, look)
-                return
-        if not self._find_again(track, rgb):
+        if not (self._continued(track, rgb) if not track.missed else self._found_near(track, rgb)):
             track.missed += 1
             track.motion *= 0.5
 
-    def _plausible(self, track: _Track, points: Points, look: npt.NDArray[np.float32], rgb: Image) -> bool:
-        expected, got = track.box, box_of(points)
-        width, now = float(expected[2] - expected[0]), float(got[2] - got[0])
-        shift = np.abs((got[:2] + got[2:]) - (expected[:2] + expected[2:])) / 2
-        centre = points.mean(axis=0)
-        inside = bool((centre >= 0).all()) and centre[0] < rgb.shape[1] and centre[1] < rgb.shape[0]
-        steady = 1 / SIZE_RATIO < now / width < SIZE_RATIO and bool((shift < JUMP * width).all())
-        return bool(inside and steady) and correlation(look, track.look) > LOOK_LIKE_BEFORE
+    def _continued(self, track: _Track, rgb: Image) -> bool:
+        """Place the landmarks of the next (or previous) frame; take them when they are plausible, else search near by."""
+        expected = _moved_on(track, rgb)
+        points = self._landmarker.points(rgb, expected, angle=roll_of(track.points))
+        look = appearance(rgb, points)
+        if not _plausible(expected, points, rgb) or correlation(look, track.look) <= LOOK_LIKE_BEFORE:
+            return self._found_near(track, rgb)
+        track.move(points, look, rgb)
+        return True
 
-    def _find_again(self, track: _Track, rgb: Image) -> bool:
-        """Search for a lost track near its place; take it up again when it is there and looks like itself."""
-        taken = [other.box for other in self._tracks if other is not track and not other.missed]
+    def _found_near(self, track: _Track, rgb: Image) -> bool:
+        """Search for a track near its place; take it up again when it is there and looks like itself."""
+        taken = [box_of(other.points) for other in self._tracks if other.id != track.id and not other.missed]
         for found in self._detector.detect_near(rgb, track.box):
             points = self._landmarker.points(rgb, found.box, angle=roll_of(track.points), rounds=2)
             look = appearance(rgb, points)
             free = all(overlap(box_of(points), box) < SAME_FACE for box in taken)
             if free and correlation(look, track.memory) > LOOK_LIKE_BEFORE:
-                track.move(points, look)
-                self._hit(track, found.score)
+                track.move(points, look, rgb)
+                if track.confirmed or found.score > 0:
+                    self._hit(track, found.score)
                 return True
         return False
 
@@ -198,65 +256,60 @@ class FaceTracker:
 
     def _search(self, frame: Frame) -> list[Observation]:
         """Search the whole frame; return what newly found faces did in the frames since the last search."""
-        rgb = frame.rgb
-        found = self._detector.detect(rgb)
-        fits = [self._landmarker.points(rgb, one.box, rounds=2) for one in found]
-        looks = [appearance(rgb, points) for points in fits]
-        pairs = self._paired(fits, looks)
+        found = [_Found(detection, self._landmarker, frame.rgb) for detection in self._detector.detect(frame.rgb)]
+        pairs = self._paired(found)
         for track_number, number in pairs.items():
-            track = self._tracks[track_number]
-            if track.missed or overlap(box_of(track.points), box_of(fits[number])) < SAME_FACE:
-                track.move(fits[number], looks[number])
-            self._hit(track, found[number].score)
+            track, one = self._tracks[track_number], found[number]
+            if track.missed or overlap(box_of(track.points), one.detection.box) < SAME_PLACE:
+                track.move(one.points, one.look, frame.rgb)
+            self._hit(track, one.detection.score)
         for number, track in enumerate(self._tracks):
             if number not in pairs and not track.missed:
-                self._unfound(track, rgb)
+                self._unfound(track, frame.rgb)
         late: list[Observation] = []
-        for number, detection in enumerate(found):
+        for number, one in enumerate(found):
             if number not in pairs.values():
-                late += self._born(fits[number], looks[number], detection.score)
+                late += self._born(one, frame.rgb)
         return late
 
-    def _paired(self, fits: list[Points], looks: list[npt.NDArray[np.float32]]) -> dict[int, int]:
-        """Return which track (by position) goes with which detection."""
-        if not self._tracks or not fits:
+    def _paired(self, found: list[_Found]) -> dict[int, int]:
+        """Return which track (by position) goes with which detection (by position)."""
+        if not self._tracks or not found:
             return {}
-        boxes = [box_of(points) for points in fits]
-        cost = np.empty((len(self._tracks), len(fits)))
-        for row, track in enumerate(self._tracks):
-            expected = track.box if track.missed else box_of(track.points)
-            for column, box in enumerate(boxes):
-                both = overlap(expected, box)
-                unlike = 1 - max(correlation(looks[column], track.memory), 0.0)
-                cost[row, column] = 1 - both + APPEARANCE_WEIGHT * unlike if both >= SAME_OVERLAP else 2 * SAME_COST
+        places = [track.box if track.missed else box_of(track.points) for track in self._tracks]
+        common = np.array([[overlap(place, one.detection.box) for one in found] for place in places])
+        possible = common >= SAME_OVERLAP
+        cost = np.where(possible, 1 - common, 2 * SAME_COST)
+        rivals = (possible.sum(axis=0)[None, :] > 1) | (possible.sum(axis=1)[:, None] > 1)
+        for row, column in np.argwhere(possible & rivals):
+            alike = correlation(found[column].look, self._tracks[row].memory)
+            cost[row, column] += APPEARANCE_WEIGHT * (1 - max(alike, 0.0))
         rows, columns = linear_sum_assignment(cost)
         return {int(row): int(column) for row, column in zip(rows, columns, strict=True) if cost[row, column] < SAME_COST}
 
     def _unfound(self, track: _Track, rgb: Image) -> None:
         """A search did not find a followed face. Look closer; believe the following alone for one more search only."""
-        near = self._detector.detect_near(rgb, box_of(track.points))
-        if near:
-            self._hit(track, near[0].score)
-            return
+        place = box_of(track.points)
+        for near in self._detector.detect_near(rgb, place):
+            if overlap(near.box, place) >= SAME_PLACE and (track.confirmed or near.score > 0):
+                self._hit(track, near.score)
+                return
         track.unfound += 1
         if track.unfound > 1 or not track.confirmed:
             track.missed = 1
 
-    def _born(self, points: Points, look: npt.NDArray[np.float32], score: float) -> list[Observation]:
+    def _born(self, one: _Found, rgb: Image) -> list[Observation]:
         """Begin a track, and follow it back through the frames since the last search."""
-        if any(overlap(box_of(points), track.box) >= SAME_FACE for track in self._tracks if not track.missed):
+        if any(overlap(box_of(one.points), track.box) >= SAME_FACE for track in self._tracks if not track.missed):
             return []
-        track = _Track(self._next_id, points, look, score)
-        back = _Track(self._next_id, points, look, score)
+        template = _template(rgb, box_of(one.points))
+        track, back = (_Track(self._next_id, one.points, one.look, template, one.detection.score) for _ in range(2))
         self._next_id += 1
         self._tracks.append(track)
         late: list[Observation] = []
-        for frame in reversed(self._recent):
-            before = self._landmarker.points(frame.rgb, back.box, angle=roll_of(back.points))
-            look_before = appearance(frame.rgb, before)
-            if not self._plausible(back, before, look_before, frame.rgb):
+        for frame, boxes in reversed(self._recent):
+            if not self._continued(back, frame.rgb) or any(overlap(box_of(back.points), box) >= SAME_OVERLAP for box in boxes):
                 break
-            back.move(before, look_before)
             late.append(self._observed(back, frame.index))
         return late[::-1]
 
