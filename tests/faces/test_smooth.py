@@ -1,0 +1,125 @@
+"""Smoothing: closed forms, and the stream against smoothing at leisure."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from keyframes_gan.faces.smooth import Observation, SmoothFrame, TrackSmoother, bridge, half_window, line_weights, smooth
+
+BOX = np.array([0, 0, 10, 10], np.float32)
+
+
+def seen(track: int, index: int, value: float, *, confirmed: bool = True) -> Observation:
+    return Observation(track, index, BOX, np.full((68, 2), value, np.float32), 1.0, confirmed)
+
+
+def run(smoother: TrackSmoother, count: int, observations: list[Observation], cuts: tuple[int, ...] = ()) -> list[SmoothFrame]:
+    done: list[SmoothFrame] = []
+    for index in range(count):
+        done += smoother.push(index, [one for one in observations if one.index == index], cut=index in cuts)
+    return done + smoother.flush()
+
+
+def values(frames: list[SmoothFrame], track: int) -> dict[int, float]:
+    return {frame.index: float(face.points[0, 0]) for frame in frames for face in frame.faces if face.track_id == track}
+
+
+def walk(count: int, seed: int = 0) -> npt.NDArray[np.float32]:
+    return np.random.default_rng(seed).normal(size=(count, 68, 2)).cumsum(axis=0).astype(np.float32)
+
+
+def test_inside_a_run_the_weights_are_gaussian() -> None:
+    offsets = np.arange(-5, 6)
+    gauss = np.exp(-0.5 * (offsets / 1.5) ** 2)
+    np.testing.assert_allclose(line_weights(offsets, 1.5), gauss / gauss.sum(), atol=1e-12)
+
+
+@pytest.mark.parametrize("sigma", [0.0, 0.7, 1.5, 3.0])
+def test_steady_motion_is_left_alone_to_the_very_ends(sigma: float) -> None:
+    line = (np.arange(30)[:, None, None] * np.array([2.0, -0.5]) + 7).repeat(68, axis=1).astype(np.float32)
+    np.testing.assert_allclose(smooth(line, sigma), line, atol=1e-4)
+
+
+def test_noise_shrinks_as_the_gaussian_says() -> None:
+    noise = np.random.default_rng(1).normal(size=(400, 68, 2)).astype(np.float32)
+    weights = line_weights(np.arange(-6, 7), 2.0)
+    expected = float(np.sqrt((weights**2).sum()))
+    assert smooth(noise, 2.0)[6:-6].std() == pytest.approx(expected, rel=0.02)
+
+
+def test_bridge_draws_straight_lines() -> None:
+    points = np.zeros((5, 68, 2), np.float32)
+    points[0], points[4] = 1, 9
+    np.testing.assert_allclose(bridge(points, np.array([1, 0, 0, 0, 1], np.bool_))[:, 0, 0], [1, 3, 5, 7, 9])
+    alone = points[:1]
+    np.testing.assert_array_equal(bridge(alone, np.array([True])), alone)
+    with pytest.raises(ValueError, match="first and the last"):
+        bridge(points, np.array([0, 1, 1, 1, 1], np.bool_))
+
+
+@pytest.mark.parametrize("sigma", [0.0, 1.0, 1.5])
+def test_the_stream_gives_what_the_whole_clip_gives(sigma: float) -> None:
+    points = walk(80)
+    missing = {10, 11, 30, 31, 32, 33, 34, 35, 36, 37, 38, 39, 60}
+    known = np.array([index not in missing for index in range(80)])
+    observations = [Observation(3, index, BOX, points[index], 1.0, True) for index in np.flatnonzero(known)]
+    frames = run(TrackSmoother(sigma=sigma, look_ahead=15, max_gap=10), 80, observations)
+    assert [frame.index for frame in frames] == list(range(80))
+    got = np.stack([frame.faces[0].points for frame in frames])
+    np.testing.assert_allclose(got, smooth(bridge(points, known), sigma), atol=1e-4)
+    assert [frame.faces[0].seen for frame in frames] == known.tolist()
+
+
+def test_the_delay_is_the_look_ahead_and_no_more_is_kept() -> None:
+    smoother = TrackSmoother(look_ahead=15)
+    for index in range(300):
+        out = smoother.push(index, [seen(index // 40, index, index)])
+        assert [frame.index for frame in out] == ([index - 15] if index >= 15 else [])
+    assert len(smoother._lives) <= 2
+    assert sum(len(life.seen) for life in smoother._lives.values()) < 40
+
+
+def test_a_long_gap_is_not_bridged() -> None:
+    observations = [seen(0, index, index) for index in (*range(10), *range(21, 40))]
+    frames = run(TrackSmoother(max_gap=10), 40, observations)
+    assert sorted(values(frames, 0)) == [*range(10), *range(21, 40)]
+
+
+def test_tracks_do_not_blend() -> None:
+    observations = [seen(0, index, 0) for index in range(20)] + [seen(1, index, 100) for index in range(20, 40)]
+    frames = run(TrackSmoother(sigma=2, look_ahead=20), 40, observations, cuts=(20,))
+    assert set(values(frames, 0).values()) == {0.0}
+    np.testing.assert_allclose(list(values(frames, 1).values()), 100)
+    assert [frame.index for frame in frames if frame.cut] == [20]
+
+
+def test_a_false_alarm_is_never_shown_but_an_untested_face_is() -> None:
+    alarm = [seen(0, index, 0, confirmed=False) for index in range(3, 8)]
+    assert values(run(TrackSmoother(), 40, alarm), 0) == {}
+    at_the_end = [seen(0, index, 0, confirmed=False) for index in range(36, 40)]
+    assert sorted(values(run(TrackSmoother(), 40, at_the_end), 0)) == [36, 37, 38, 39]
+    before_a_cut = [seen(0, index, 0, confirmed=False) for index in range(3, 8)]
+    assert sorted(values(run(TrackSmoother(), 40, before_a_cut, cuts=(8,)), 0)) == [3, 4, 5, 6, 7]
+    single = [seen(0, 0, 0, confirmed=False)]
+    assert values(run(TrackSmoother(), 1, single), 0) == {0: 0.0}
+
+
+def test_observations_may_come_late() -> None:
+    smoother = TrackSmoother()
+    done = smoother.push(0, [])
+    done += smoother.push(1, [seen(0, 0, 5), seen(0, 1, 6)])
+    assert values(done + smoother.flush(), 0) == pytest.approx({0: 5, 1: 6})
+
+
+def test_a_look_ahead_that_cannot_do_is_refused() -> None:
+    assert half_window(1.5) == 5
+    with pytest.raises(ValueError, match="look_ahead >= 5 \\+ 10"):
+        TrackSmoother(sigma=1.5, look_ahead=14, max_gap=10)
+    with pytest.raises(ValueError, match="look_ahead"):
+        TrackSmoother(sigma=-1)
+
+
+def test_an_empty_stream() -> None:
+    assert TrackSmoother().flush() == []
