@@ -29,9 +29,12 @@ DEFAULT_RATE = Fraction(25)
 
 _ATTACHED_PICTURE = 0x400
 _MICROSECONDS = 1_000_000
-# Demuxers that read other files, and decoders that turn any text into pictures: never what the user means by a video.
-_REFUSED_FORMATS = frozenset({"hls", "concat", "dash", "tty", "imf"})
-_REFUSED_CODECS = frozenset({"ansi", "bintext", "xbin", "idf"})
+# Demuxers of self-contained media files. Others may follow references (playlists), wait for the network, or draw plain text.
+_DEMUXERS = (
+    "mov,mp4,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,live_flv,ogg,asf,gif,apng,ivf,obu,av1,h264,hevc,m4v,mjpeg,mxf,nut,"
+    "dv,rm,wtv,gxf,yuv4mpegpipe,vc1,wav,mp3,aac,flac,amr,aiff,caf"
+)
+_SAFE = {"protocol_whitelist": "file", "format_whitelist": _DEMUXERS}
 
 
 @dataclass(frozen=True)
@@ -97,21 +100,18 @@ def open_input(path: Path) -> Iterator[InputContainer]:
         msg = f"{path}: the file is empty; expected a video"
         raise MediaError(msg)
     try:
-        container = av.open(f"file:{path}", metadata_errors="replace", options={"protocol_whitelist": "file"})
+        container = av.open(f"file:{path}", metadata_errors="replace", options=_SAFE)
     except (av.FFmpegError, OSError) as error:
         msg = f"{path}: cannot be read as a video ({error.strerror or type(error).__name__}); it may be damaged, or not a video at all"
         raise MediaError(msg) from error
     with container:
-        if _REFUSED_FORMATS & set(container.format.name.split(",")):
-            msg = f"{path}: is {container.format.long_name or container.format.name}, not a video file"
-            raise MediaError(msg)
         yield container
 
 
 def video_stream(container: InputContainer, path: Path) -> VideoStream:
     """Return the largest moving video stream, set to decode with all threads; raise `MediaError` when there is none."""
     moving = [stream for stream in container.streams.video if not int(stream.disposition) & _ATTACHED_PICTURE]
-    moving = [stream for stream in moving if stream.codec_context is not None and stream.codec_context.name not in _REFUSED_CODECS]
+    moving = [stream for stream in moving if stream.codec_context is not None]
     if not moving:
         msg = f"{path}: has no video stream; expected a video"
         raise MediaError(msg)
