@@ -105,6 +105,7 @@ class _TextEncoder:
 
     def __init__(self, output: OutputContainer, source: Any, codec: str) -> None:  # noqa: ANN401
         self._decoder: Any = source.codec_context
+        self._decoder.open(strict=False)
         self._target: Any = output.add_stream(codec)
         self._target.codec_context.time_base = Fraction(1, 1000)
         context: Any = self._target.codec_context

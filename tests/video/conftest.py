@@ -28,7 +28,8 @@ def flat_picture(y: int, u: int, v: int, size: tuple[int, int], pixel_format: st
 def sound(codec_format: str, samples: int, rate: int, first: int) -> av.AudioFrame:
     """A tone of `samples` samples starting at sample `first`, mono."""
     wave = np.sin(2 * np.pi * 440 * (first + np.arange(samples)) / rate) * 0.3
-    data = (wave * 32767).astype(np.int16) if codec_format.startswith("s16") else wave.astype(np.float32)
+    whole = {"s16": (np.int16, 2**15 - 1), "s32": (np.int32, 2**31 - 1)}.get(codec_format.rstrip("p"))
+    data = wave.astype(np.float32) if whole is None else (wave * whole[1]).astype(whole[0])
     frame = av.AudioFrame.from_ndarray(data[None], format=codec_format, layout="mono")
     frame.sample_rate, frame.pts, frame.time_base = rate, first, Fraction(1, rate)
     return frame
@@ -60,9 +61,9 @@ def make_video(tmp_path: Path) -> Callable[..., Path]:
             context.time_base = time_base
             for key, value in (tags or {}).items():
                 setattr(context, key, value)
-            tracks = [output.add_stream(one, rate=48000, layout="mono") for one in audio]
+            tracks = [output.add_stream(one, rate=48000, layout="mono", bit_rate=64000) for one in audio]
             for number, track in enumerate(tracks):
-                track.metadata["language"] = ("eng", "deu", "fra")[number]
+                track.metadata["language"] = ("eng", "ita", "spa")[number]
             for stamp, picture in zip(stamps if stamps is not None else range(len(pictures)), pictures, strict=True):
                 picture.pts, picture.time_base = stamp, time_base
                 output.mux(stream.encode(picture))
