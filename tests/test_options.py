@@ -1,0 +1,226 @@
+"""The gate: every problem at once, with its place; nothing unsafe; nothing silently accepted."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import typing
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+import archs
+import losses
+from keyframes_gan import options
+from keyframes_gan.errors import OptionsError
+from keyframes_gan.options import schemas
+from keyframes_gan.options.reading import Place, read_text
+
+GOOD = """\
+name: good
+model_type: DMSASFFNetModel
+datasets:
+  train: {name: a, type: DMSASFFNetDataset, dataroot: [clips.jsonl]}
+  val: {name: b, type: DMSASFFNetDataset, dataroot: [clips.jsonl]}
+network_g: {type: DMSASFFNetLite, blocks: 3}
+train:
+  total_iter: 10
+  optim_g: {type: Adam, lr: 1e-4}
+  scheduler: {type: CosineAnnealingLR}
+  pixel_opt: {type: L1Loss}
+val: {val_freq: 5, metrics: {psnr: {type: calculate_psnr}}}
+logger: {save_checkpoint_freq: 5}
+"""
+
+
+def problems(path: Path, text: str, *overrides: str, check_paths: bool = False) -> list[str]:
+    path.write_text(text)
+    with pytest.raises(OptionsError) as caught:
+        options.load(path, overrides, root=path.parent, check_paths=check_paths)
+    return str(caught.value).splitlines()
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "o.yml"
+
+
+def test_every_options_file_passes(repo_root: Path) -> None:
+    files = sorted(path for folder in ("train", "test") for path in (repo_root / "options" / folder).glob("*.yml"))
+    assert len(files) >= 3
+    for path in files:
+        options.load(path, check_paths=False)
+
+
+def test_good_options_are_typed_and_complete(file: Path) -> None:
+    file.write_text(GOOD)
+    checked = options.load(file, root=file.parent, check_paths=False)
+    assert checked.train is not None
+    assert checked.train.optim_g.lr == 1e-4
+    plain = options.plain(checked)
+    assert plain["network_g"] == {"type": "DMSASFFNetLite", "blocks": 3}
+    assert plain["train"]["ema_decay"] == 0.999
+    with pytest.raises(ValidationError):
+        checked.train.total_iter = 3  # type: ignore[misc]
+
+
+def test_all_problems_are_reported_at_once_with_their_places(file: Path) -> None:
+    text = """\
+name: bad name
+model_type: DMSASFFNetModel
+num_gpu: 1.5
+datasets:
+  train: {name: a, type: DMSASFFNetDataset, dataroot: [nope.jsonl], p_hq: 2, patch_sise: 3}
+network_g: {type: DMSASFFNetLiet}
+train:
+  total_iter: 1e4
+  ema_deacy: 0.9
+  evil: !!python/object/apply:os.system ["touch /tmp/evil"]
+  optim_g: {type: Adam, lr: yes}
+  optim_g: {type: Adam, lr: 1}
+  scheduler: {type: CosineAnnealingLR}
+"""
+    found = problems(file, text, check_paths=True)
+    starts = [line.removeprefix(f"{file}:").split(": ", 2)[:2] for line in found]
+    for place_and_key in (
+        ["1:7", "name"],
+        ["3:10", "num_gpu"],
+        ["5:56", "datasets.train.dataroot[0]"],
+        ["5:75", "datasets.train.p_hq"],
+        ["5:78", "datasets.train.patch_sise"],
+        ["6:19", "network_g.type"],
+        ["8:15", "train.total_iter"],
+        ["9:3", "train.ema_deacy"],
+        ["10:9", "train.evil"],
+        ["11:29", "train.optim_g.lr"],
+        ["12:3", "train.optim_g"],
+    ):
+        assert place_and_key in starts, (place_and_key, found)
+    text_found = "\n".join(found)
+    assert "unknown key; did you mean ema_decay?" in text_found
+    assert "given twice, first at line 11" in text_found
+    assert 'got "nope.jsonl"' in text_found
+    assert "python/object/apply:os.system is not allowed" in text_found
+    assert "expected one of DMSASFFNetLite, DMSASFFNet, MultiScaleDiscriminator" in text_found
+
+
+def test_unsafe_tag_runs_nothing(file: Path, tmp_path: Path) -> None:
+    marker = tmp_path / "ran"
+    problems(file, GOOD + f'evil: !!python/object/apply:os.mkdir ["{marker}"]\n')
+    assert not marker.exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "key", "words"),
+    [
+        (("p_none", ", p_none: 0.5"), "p_none", "p_hq + p_gop + p_none"),
+        (("pin", ", prefetch_mode: cuda"), "pin_memory", "expected true"),
+        (("cpu", ", prefetch_mode: cpu"), "prefetch_mode", "'cuda'"),
+        (("patch", ", patch_size: 100"), "patch_size", "multiple of 16"),
+        (("marks", ", landmark_channels: 3"), "landmark_channels", "expected 1, as DMSASFFNetLite"),
+    ],
+)
+def test_inconsistent_data_options(file: Path, change: tuple[str, str], key: str, words: str) -> None:
+    found = problems(file, GOOD.replace("[clips.jsonl]}", f"[clips.jsonl]{change[1]}}}", 1))
+    assert len(found) == 1
+    assert "o.yml:4:" in found[0]
+    assert f"datasets.train.{key}: " in found[0]
+    assert words in found[0]
+
+
+@pytest.mark.parametrize(
+    ("override", "start"),
+    [
+        ("train:accumulate=3", "--force_yml:1:1: train.accumulate: expected a divisor of batch_size_per_gpu 8, got 3"),
+        ("network_d={type: MultiScaleDiscriminator}", "--force_yml:1:1: network_d: expected network_d and train.gan_opt together"),
+        ("train:optim_d={type: SGD, lr: 1}", "o.yml:8:3: train.gan_opt: expected gan_opt and optim_d together"),
+        ("train:pixel_opt=null", "--force_yml:1:1: train.pixel_opt: expected a pixel_opt or a perceptual_opt"),
+        ("train:scheduler={type: CosineAnnealingRestartLR, periods: [5]}", "--force_yml:1:1: train.scheduler.periods: expected periods"),
+        ("train:optim_g:lr=-1", "--force_yml:1:1: train.optim_g.lr: expected greater than 0, got -1"),
+        ("train:optim_g:lr=1_e", '--force_yml:1:1: train.optim_g.lr: expected a valid number, got "1_e"'),
+        ("train:optim_g:lr=.nan", "--force_yml:1:1: train.optim_g.lr: expected a finite number, got NaN"),
+        ("model_type=KEEP", '--force_yml:1:1: model_type: expected one of DMSASFFNetModel, got "KEEP"'),
+        ("logger=null", "--force_yml:1:1: logger: expected for training: datasets.train and a logger section"),
+        ("train", "--force_yml:1:1: expected section:key=value"),
+        ("name:x:y=3", "--force_yml:1:1: name.x.y: name.x is no section"),
+        ("trian:total_iter=3", "--force_yml:1:1: trian: unknown key; did you mean train?"),
+        ("train:total_iter=[1", "--force_yml:1:1: train.total_iter: not YAML"),
+    ],
+)
+def test_wrong_overrides(file: Path, override: str, start: str) -> None:
+    found = problems(file, GOOD, override)
+    assert any(line.removeprefix(f"{file.parent}/").startswith(start) for line in found), found
+
+
+def test_overrides_replace_and_add(file: Path) -> None:
+    file.write_text(GOOD)
+    made = options.load(file, ["train:optim_g:lr=1e-3", "path:strict_load_g=false", "device=cpu"], root=file.parent, check_paths=False)
+    assert made.train is not None
+    assert (made.train.optim_g.lr, made.path.strict_load_g, made.device) == (1e-3, False, "cpu")
+    assert options.digest(made) != options.digest(options.load(file, root=file.parent, check_paths=False))
+
+
+def test_files_that_are_no_options(file: Path) -> None:
+    assert problems(file, "")[0].endswith("o.yml:1:1: expected options, got an empty file")
+    assert "expected a mapping" in problems(file, "- 1\n")[0]
+    assert "o.yml:2:2: not YAML" in problems(file, "a: [1\nb: 2\n")[0]
+    file.write_bytes(b"name: \xff")
+    with pytest.raises(OptionsError, match="UTF-8"):
+        options.load(file)
+    with pytest.raises(OptionsError, match="give an existing file with -opt"):
+        options.load(file.parent / "missing.yml")
+
+
+def test_paths_are_relative_to_the_root(file: Path) -> None:
+    file.write_text(GOOD)
+    (file.parent / "clips.jsonl").touch()
+    options.load(file, root=file.parent)
+    assert len(problems(file, GOOD.replace("clips.jsonl", "other.jsonl"), check_paths=True)) == 2
+
+
+def test_weights_are_a_file_or_a_name(file: Path) -> None:
+    file.write_text(GOOD)
+    options.load(file, ["path:pretrain_network_g=keyframes_lite"], root=file.parent, check_paths=False)
+    (file.parent / "clips.jsonl").touch()
+    found = problems(file, GOOD, "path:pretrain_network_g=no/such.pth", check_paths=True)
+    assert found == [
+        '--force_yml:1:1: path.pretrain_network_g: no such file (relative paths start at the repository\'s root), got "no/such.pth"'
+    ]
+
+
+def test_yaml_numbers_merges_and_places() -> None:
+    document = read_text("base: &b {x: 1e-4, y: -1}\nmore:\n  <<: *b\n  y: 2.5e3\n", "f")
+    assert document.problems == []
+    assert document.data["more"] == {"x": 1e-4, "y": 2500.0}
+    assert document.place(("more", "y")) == Place("f", 4, 6)
+    assert document.place(("more", "x")) == Place("f", 1, 14)
+    assert document.place(("more", "z", "w"), of_key=True) == Place("f", 2, 1)
+
+
+def test_yaml_bombs_and_loops_are_refused() -> None:
+    lines = ["a0: &a0 [1, 1, 1, 1, 1, 1, 1, 1, 1, 1]"]
+    lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 9)]
+    bomb = read_text("\n".join(lines), "f")
+    assert len(bomb.problems) == 1
+    assert "aliases" in str(bomb.problems[0])
+    assert "aliases" in str(read_text("a: &a [*a]\n", "f").problems[0])
+
+
+def _members(annotation: object) -> list[type[schemas.Section]]:
+    union = typing.get_args(annotation)[0]
+    return list(typing.get_args(union))
+
+
+def test_network_sections_fit_the_constructors() -> None:
+    for section in _members(schemas.Network):
+        parameters = inspect.signature(archs.find(section.__name__)).parameters
+        assert set(section.model_fields) - {"type"} == set(parameters)
+
+
+def test_loss_sections_fit_the_constructors() -> None:
+    for section in (schemas.PerceptualLoss, schemas.GANLoss):
+        for name in typing.get_args(section.model_fields["type"].annotation):
+            cls = getattr(importlib.import_module(losses.LOSSES[name]), name)
+            accepted = {key for base in cls.__mro__[:-1] if "__init__" in vars(base) for key in inspect.signature(base).parameters}
+            assert set(section.model_fields) - {"type"} <= accepted
