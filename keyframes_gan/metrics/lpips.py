@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from keyframes_gan import weights
+from keyframes_gan.errors import WeightsError
 from keyframes_gan.metrics import Box, Picture, Scorer
 from keyframes_gan.metrics.regions import mean_over_crops
 
@@ -80,10 +81,25 @@ def load(*, backbone: str = "alexnet", heads: str = "lpips_alexnet") -> Scorer:
     Raises:
         WeightsError: a file is missing and cannot be fetched, is altered, or holds something else.
     """
+    lacking = [reason for reason in (_lacking(name) for name in (backbone, heads)) if reason is not None]
+    if lacking:
+        raise WeightsError("; ".join(lacking))
     network = LPIPS()
     state = keep_convolutions(weights.load_state(backbone)) | weights.load_state(heads)
     weights.load_into(network, state, name=f"{backbone} and {heads}")
     return scorer(network.eval())
+
+
+def _lacking(name: str) -> str | None:
+    """Return why the weights `name` cannot be used, None when they can."""
+    try:
+        weights.locate(name)
+    except WeightsError as error:
+        row = weights.entries().get(name)
+        if row is None or (weights.FOLDER / row.file).exists():
+            return str(error)
+        return f"{row.file} is not here and could not be fetched from {row.url}; put it at {weights.FOLDER / row.file}"
+    return None
 
 
 def scorer(network: LPIPS) -> Scorer:

@@ -1,0 +1,28 @@
+"""Measuring videos against their originals: streams, files, folders, and the tables and files that tell the result.
+
+measure_pair(original_frames, restored_frames)                     {"psnr": 31.2, "ssim": 0.91}
+measure_files(original, {"compressed": a, "restored": b})          scores per region and version, one pass, bounded memory
+measure_folders(settings)                                          what `compute_metrics.py` does
+"""
+
+from __future__ import annotations
+
+from keyframes_gan.measure.batch import Settings, measure_folders
+from keyframes_gan.measure.files import measure_files
+from keyframes_gan.measure.results import Summary, VideoScores, print_summary, tables, write_summary
+from keyframes_gan.measure.streams import Scores, load_scorers, measure_pair, measure_streams
+
+__all__ = [
+    "Scores",
+    "Settings",
+    "Summary",
+    "VideoScores",
+    "load_scorers",
+    "measure_files",
+    "measure_folders",
+    "measure_pair",
+    "measure_streams",
+    "print_summary",
+    "tables",
+    "write_summary",
+]

@@ -1,0 +1,203 @@
+"""compute_metrics.py on folders of real files: pairing, gains, files written, failures, exit status."""
+
+from __future__ import annotations
+
+import csv
+import importlib.util
+import json
+from collections.abc import Callable, Iterator, Sequence
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from keyframes_gan import weights
+from keyframes_gan.errors import WeightsError, run_door
+from keyframes_gan.measure import measure_pair
+from keyframes_gan.report import write_png
+from keyframes_gan.video.compress import compress, encode_frames
+from keyframes_gan.video.read import VideoReader
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+def _moving(count: int, size: tuple[int, int] = (96, 64), seed: int = 0) -> Iterator[np.ndarray]:
+    """Yield pictures of smooth texture that drifts by a pixel a frame."""
+    field = np.random.default_rng(seed).integers(0, 256, (size[1] // 4 + 1, size[0] // 4 + 40, 3)).astype(np.uint8)
+    texture = np.repeat(np.repeat(field, 4, axis=0), 4, axis=1)
+    for index in range(count):
+        yield np.ascontiguousarray(texture[: size[1], index : index + size[0]])
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    base = tmp_path_factory.mktemp("videos")
+    for folder in ("original", "compressed_42", "restored"):
+        (base / folder).mkdir()
+    for number, name in enumerate(("a", "b")):
+        encode_frames(_moving(6, seed=number), base / "original" / f"{name}.mp4", rate=Fraction(25), crf=1)
+        compress(base / "original" / f"{name}.mp4", base / "compressed_42" / f"{name}.mp4", crf=42)
+        compress(base / "original" / f"{name}.mp4", base / "restored" / f"{name}.mp4", crf=24)
+    return base
+
+
+@pytest.fixture
+def run(repo_root: Path, capsys: pytest.CaptureFixture[str]) -> Run:
+    spec = importlib.util.spec_from_file_location("compute_metrics", repo_root / "compute_metrics.py")
+    door = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(door)
+
+    def call(*arguments: str | Path) -> tuple[int, str, str]:
+        status = run_door(door.main, [str(argument) for argument in arguments])
+        said = capsys.readouterr()
+        return status, said.out, said.err
+
+    return call
+
+
+def _rows(folder: Path) -> dict[tuple[str, str], dict[str, str]]:
+    with (folder / "metrics.csv").open(newline="") as file:
+        return {(row["video"], row["region"]): row for row in csv.DictReader(file)}
+
+
+def test_folders_are_measured_with_gains(folders: Path, run: Run, tmp_path: Path) -> None:
+    arguments = ["--gt_path", folders / "original", "--inference_path", folders / "restored", "--metrics", "psnr,ssim,brisque"]
+    status, out, _ = run(*arguments, "--compressed_path", folders / "compressed_42", "--output", tmp_path)
+    assert status == 0
+    for word in ("PSNR [dB]", "higher is better", "lower is better", "gain +", "Total"):
+        assert word in out
+    rows = _rows(tmp_path)
+    assert list(rows) == [("a", "whole"), ("b", "whole"), ("TOTAL", "whole")]
+    expected = measure_pair(VideoReader(folders / "original" / "a.mp4"), VideoReader(folders / "restored" / "a.mp4"))
+    assert float(rows["a", "whole"]["psnr"]) == pytest.approx(expected["psnr"])
+    total = rows["TOTAL", "whole"]
+    assert total["frames"] == "12"
+    assert float(total["ssim"]) == pytest.approx((float(rows["a", "whole"]["ssim"]) + float(rows["b", "whole"]["ssim"])) / 2)
+    assert float(total["psnr_gain"]) == pytest.approx(float(total["psnr"]) - float(total["psnr_compressed"]))
+    assert float(total["brisque_gain"]) == pytest.approx(float(total["brisque_compressed"]) - float(total["brisque"]))
+    stored = json.loads((tmp_path / "metrics.json").read_text())
+    assert stored["total"]["whole"]["restored"]["psnr"] == pytest.approx(float(total["psnr"]))
+    assert stored["metrics"]["brisque"]["higher_is_better"] is False
+    assert [video["name"] for video in stored["videos"]] == ["a", "b"]
+
+
+def test_missing_lpips_weights_are_told(folders: Path, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(url: str, target: Path, **_: object) -> None:
+        msg = f"{target.name}: cannot fetch {url}"
+        raise WeightsError(msg)
+
+    monkeypatch.setattr(weights, "fetch", refuse)
+    monkeypatch.setattr(weights, "_torch_cache", lambda: tmp_path / "none")
+    if (weights.FOLDER / weights.entry("alexnet").file).is_file():
+        pytest.skip("LPIPS's weights are here")
+    arguments = ["--gt_path", folders / "original", "--inference_path", folders / "restored", "--metrics", "psnr,lpips"]
+    status, out, _ = run(*arguments, "--output", tmp_path)
+    assert status == 0
+    row = weights.entry("alexnet")
+    assert f"LPIPS unavailable: {row.file} is not here" in out
+    assert f"put it at {weights.FOLDER / row.file}" in out
+    assert _rows(tmp_path)["a", "whole"]["lpips"] == "unavailable"
+    stored = json.loads((tmp_path / "metrics.json").read_text())
+    assert row.file in stored["metrics"]["lpips"]["unavailable"]
+
+
+def test_one_bad_video_does_not_stop_the_others(folders: Path, run: Run, tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    (results / "b").mkdir(parents=True)
+    encode_frames(_moving(5), results / "a.mp4", rate=Fraction(25), crf=20)
+    encode_frames(_moving(6, seed=1), results / "b" / "output_video.mp4", rate=Fraction(25), crf=20)
+    encode_frames(_moving(6), results / "stranger.mp4", rate=Fraction(25), crf=20)
+    status, out, _ = run("--gt_path", folders / "original", "--inference_path", results, "--metrics", "psnr")
+    assert status == 2
+    assert f"failed: a: {results / 'a.mp4'}: expected 6 frames as {folders / 'original' / 'a.mp4'}, got 5" in out
+    assert f"missing: stranger: no original video in {folders / 'original'}" in out
+    assert list(_rows(results)) == [("b", "whole"), ("TOTAL", "whole")]
+    stored = json.loads((results / "metrics.json").read_text())
+    assert set(stored["failed"]) == {"a"}
+
+
+def test_other_size_is_named(folders: Path, run: Run, tmp_path: Path) -> None:
+    encode_frames(_moving(6, (64, 64)), tmp_path / "a.mp4", rate=Fraction(25), crf=20)
+    status, out, _ = run("--gt_path", folders / "original" / "a.mp4", "--inference_path", tmp_path / "a.mp4", "--metrics", "psnr")
+    assert status == 2
+    assert f"{tmp_path / 'a.mp4'}: expected 96x64 as {folders / 'original' / 'a.mp4'}, got 64x64" in out
+
+
+def test_missing_compressed_is_listed_and_total_shows_no_gain(folders: Path, run: Run, tmp_path: Path) -> None:
+    compressed = tmp_path / "compressed"
+    compressed.mkdir()
+    (compressed / "a.mp4").write_bytes((folders / "compressed_42" / "a.mp4").read_bytes())
+    arguments = ["--gt_path", folders / "original", "--inference_path", folders / "restored", "--compressed_path", compressed]
+    status, out, _ = run(*arguments, "--metrics", "psnr", "--output", tmp_path)
+    assert status == 2
+    assert f"missing: b: no compressed video in {compressed}" in out
+    rows = _rows(tmp_path)
+    assert rows["a", "whole"]["psnr_gain"]
+    assert not rows["b", "whole"]["psnr_gain"]
+    assert not rows["TOTAL", "whole"]["psnr_gain"]
+
+
+def test_single_files_of_other_names_and_a_folder_of_pictures(folders: Path, run: Run, tmp_path: Path) -> None:
+    files = ["--gt_path", folders / "original" / "a.mp4", "--inference_path", folders / "restored" / "b.mp4"]
+    status, _, _ = run(*files, "--metrics", "psnr", "--output", tmp_path)
+    assert status == 0
+    for frame in VideoReader(folders / "original" / "a.mp4"):
+        write_png(frame.rgb, tmp_path / "pictures" / "a" / f"{frame.index}.png")
+    status, _, _ = run("--gt_path", folders / "original" / "a.mp4", "--inference_path", tmp_path / "pictures", "--metrics", "psnr")
+    assert status == 0
+    assert float(_rows(tmp_path / "pictures")["a", "whole"]["psnr"]) == 100.0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--metrics", "pnsr"], "--metrics: expected some of psnr, ssim"),
+        (["--metrics", ","], "at least one of --metrics"),
+        (["--every", "0"], "--every of at least 1"),
+        (["--gt_path", "nowhere"], "--gt_path: expected a folder of videos or a video, got nowhere"),
+        (["--inference_path", "nowhere"], "--inference_path: expected a folder of videos or a video, got nowhere"),
+        (["--compressed_path", "nowhere"], "--compressed_path: expected a folder"),
+        (["--detector", "none", "--face-region"], "dlib-hog"),
+    ],
+)
+def test_bad_arguments_get_one_line(arguments: Sequence[str], words: str, folders: Path, run: Run, tmp_path: Path) -> None:
+    paths = ["--gt_path", folders / "original", "--inference_path", folders / "restored", "--metrics", "psnr", "--output", tmp_path]
+    status, out, err = run(*paths, *arguments)
+    assert status == 2
+    assert words in out + err
+    assert len(err.splitlines()) <= 1
+
+
+def test_nothing_to_compare(folders: Path, run: Run, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    status, _, err = run("--gt_path", folders / "original", "--inference_path", tmp_path / "empty")
+    assert status == 2
+    assert "expected videos named like those in" in err
+    status, _, err = run("--gt_path", tmp_path / "empty", "--inference_path", folders / "restored")
+    assert "--gt_path: expected videos" in err
+
+
+def test_two_videos_of_one_name_are_refused(folders: Path, run: Run, tmp_path: Path) -> None:
+    for suffix in ("mp4", "mkv"):
+        (tmp_path / f"a.{suffix}").write_bytes((folders / "original" / "a.mp4").read_bytes())
+    status, _, err = run("--gt_path", tmp_path, "--inference_path", folders / "restored")
+    assert status == 2
+    assert "one video per name, got a.mkv and a.mp4" in err
+
+
+def test_faces_are_measured_apart(clips_dir: Path, run: Run, tmp_path: Path) -> None:
+    with VideoReader(clips_dir / "val" / "spk25.mp4") as reader:
+        frames = [frame.rgb for frame, _ in zip(reader, range(6), strict=False)]
+    encode_frames(iter(frames), tmp_path / "gt.mp4", rate=Fraction(30), crf=8)
+    spoilt = [frame.copy() for frame in frames]
+    for frame in spoilt:
+        frame[:20] = 0
+        frame[:, :30] = 0
+    encode_frames(iter(spoilt), tmp_path / "test.mp4", rate=Fraction(30), crf=8)
+    files = ["--gt_path", tmp_path / "gt.mp4", "--inference_path", tmp_path / "test.mp4"]
+    status, out, _ = run(*files, "--metrics", "psnr,ssim", "--face-region")
+    assert status == 0
+    assert "Faces only" in out
+    rows = _rows(tmp_path)
+    assert float(rows["gt", "face"]["psnr"]) > float(rows["gt", "whole"]["psnr"]) + 10
