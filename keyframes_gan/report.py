@@ -22,6 +22,7 @@ from keyframes_gan.errors import MediaError
 from keyframes_gan.types import Image, check_image
 
 FONT = cv2.FONT_HERSHEY_SIMPLEX
+TALL_TEXT = "Ag"  # its height serves every label, so that labels in a row stand on one line
 WHITE = (255, 255, 255)
 LABEL_SHARE = 0.055
 LABEL_MIN_PX, LABEL_MAX_PX = 12, 36
@@ -216,7 +217,7 @@ def _even(picture: Image) -> Image:
 def _fit_text(text: str, height: int, width: int) -> tuple[float, tuple[int, int, int]]:
     """Return the font scale for a picture's size, and (width, height, margin) in px of the text at that scale."""
     wanted_px = min(max(height * LABEL_SHARE, LABEL_MIN_PX), LABEL_MAX_PX)
-    (unit_width, unit_height), _ = cv2.getTextSize(text, FONT, 1.0, 1)
+    unit_width, unit_height = cv2.getTextSize(text, FONT, 1.0, 1)[0][0], cv2.getTextSize(TALL_TEXT, FONT, 1.0, 1)[0][1]
     scale = min(wanted_px / max(unit_height, 1), 0.94 * width / max(unit_width, 1))
-    (text_width, text_height), base = cv2.getTextSize(text, FONT, scale, 1)
-    return scale, (text_width, text_height, max(base, 2))
+    (_, text_height), base = cv2.getTextSize(TALL_TEXT, FONT, scale, 1)
+    return scale, (cv2.getTextSize(text, FONT, scale, 1)[0][0], text_height, max(base, 2))
