@@ -62,6 +62,7 @@ TV, PC = 1, 2
 
 # swscale's own numbers: SWS_CS_* for the matrices, SWS_BICUBIC | SWS_ACCURATE_RND | SWS_FULL_CHR_H_INT | SWS_FULL_CHR_H_INP.
 _SWSCALE_MATRIX = {1: 1, 4: 4, 5: 5, 6: 5, 7: 7, 9: 9, 10: 9}
+_BT2020 = 9
 _EXACT_BICUBIC = 0x4 | 0x40000 | 0x2000 | 0x4000
 
 _TV_BLACK, _TV_WHITE = 16, 235
@@ -139,11 +140,13 @@ class Converter:
             return picture
         from_rgb, to_rgb = is_rgb(source.pixel_format), is_rgb(target.pixel_format)
         from_matrix, to_matrix = _matrix(source), _matrix(target)
+        if from_rgb and not to_rgb:
+            picture.colorspace = target.space  # PyAV 17 takes BT.2020 from the picture only, not as an argument
         return self._scaler.reformat(
             picture,
             format=target.pixel_format,
             src_colorspace=to_matrix if from_rgb else from_matrix,
-            dst_colorspace=from_matrix if to_rgb else to_matrix,
+            dst_colorspace=None if from_rgb and to_matrix == _BT2020 else (from_matrix if to_rgb else to_matrix),
             src_color_range=source.range,
             dst_color_range=target.range,
             interpolation=_EXACT_BICUBIC,

@@ -108,9 +108,15 @@ def open_input(path: Path) -> Iterator[InputContainer]:
         yield container
 
 
+def _is_attached_picture(stream: VideoStream) -> bool:
+    """Tell whether a stream is cover art; PyAV says so as an int-like flag, a plain flag, or (before 15) not at all."""
+    disposition: Any = getattr(stream, "disposition", 0)
+    return bool(int(getattr(disposition, "value", disposition)) & _ATTACHED_PICTURE)
+
+
 def video_stream(container: InputContainer, path: Path) -> VideoStream:
     """Return the largest moving video stream, set to decode with all threads; raise `MediaError` when there is none."""
-    moving = [stream for stream in container.streams.video if not int(stream.disposition) & _ATTACHED_PICTURE]
+    moving = [stream for stream in container.streams.video if not _is_attached_picture(stream)]
     moving = [stream for stream in moving if stream.codec_context is not None]
     if not moving:
         msg = f"{path}: has no video stream; expected a video"
@@ -191,8 +197,8 @@ def _inspect(path: Path) -> Source:
             bit_depth=max(component.bits for component in first.format.components),
             color_space=color.name(color.SPACES, first.colorspace),
             color_range=color.name(color.RANGES, first.color_range),
-            color_primaries=color.name(color.PRIMARIES, first.color_primaries),
-            color_trc=color.name(color.TRANSFERS, first.color_trc),
+            color_primaries=color.name(color.PRIMARIES, stream.codec_context.color_primaries),
+            color_trc=color.name(color.TRANSFERS, stream.codec_context.color_trc),
             audio_streams=len(container.streams.audio),
             subtitle_streams=len(container.streams.subtitles),
         )
