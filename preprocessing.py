@@ -19,6 +19,11 @@ def seconds(text: str) -> Fraction:
         raise argparse.ArgumentTypeError(msg) from error
 
 
+def side(text: str) -> int | None:
+    """Read a crop size; None for native."""
+    return None if text == "native" else int(text)
+
+
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description="Compress the videos in BASE_PATH/original, find the main face, and cut aligned crops.")
@@ -26,7 +31,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     add("--base_path", "--base-path", type=Path, required=True, help="folder that holds original/*.{mp4,mkv,mov,avi,webm}")
     add("--crf", type=int, action="append", help="x264 constant rate factor, 0 to 51; may be repeated (default: 42)")
     add("--layout", default="default", help="default, or official: the folders that the published inference script reads")
-    add("--size", type=int, default=256, help="side of the crops in pixels (default: 256)")
+    add("--size", type=side, default=256, help="side of the crops in pixels (default: 256), or native: as large as the face needs")
     add("--detector", default="dlib-hog", help="dlib-hog (default) or dlib-cnn")
     add("--detect-every", "--detect_every", type=int, default=5, help="detect on every Nth frame, follow in between (default: 5)")
     add("--landmarks-from", "--landmarks_from", default="compressed", help="compressed (default, as at inference) or original")

@@ -26,6 +26,8 @@ BoolArray = npt.NDArray[np.bool_]
 IMAGE_RANK = 3
 CLIP_RANK = 4
 LANDMARK_COUNTS = (5, 68)
+CROP_SIZES = (256, 384, 512, 768, 1024)
+"""Sides in pixels of the crops that fully convolutional restorers are fed; all are multiples of 64."""
 
 
 def check_image(image: npt.NDArray[Any], name: str) -> None:
@@ -194,6 +196,8 @@ class RestorerSpec:
     """What the pipeline must know of a restorer: how to feed it, and what to print when it is listed.
 
     `crop_sizes`: the crop sides in pixels it accepts, ascending. `clip_length` and `overlap` in frames.
+    `residual`: what counts is the difference between restored and given crop; it is then the difference that is warped back and
+    added to the frame, so that an unchanged crop leaves the frame bit-exact instead of blurred by two resamplings.
     """
 
     name: str
@@ -204,6 +208,7 @@ class RestorerSpec:
     overlap: int
     needs_reference: bool
     licence: str
+    residual: bool = False
 
     def __post_init__(self) -> None:
         if not self.crop_sizes or list(self.crop_sizes) != sorted(self.crop_sizes) or not 0 <= self.overlap < self.clip_length:

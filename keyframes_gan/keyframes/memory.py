@@ -15,7 +15,7 @@ import numpy as np
 from keyframes_gan.types import Points, Reference, check_shape
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable
+    from collections.abc import Callable, Hashable
 
 POLICIES = ("lfu", "lru", "all")
 
@@ -120,6 +120,12 @@ class KeyframeMemory:
         slot.usage += 1.0
         slot.touched = self._clock
         return slot.reference
+
+    def replace(self, change: Callable[[Reference], Reference]) -> None:
+        """Put `change(reference)` in the place of every stored reference, counters kept: when the crops' size changes, for instance."""
+        for slot in self._slots:
+            slot.reference = change(slot.reference)
+            slot.landmarks = slot.reference.landmarks.astype(np.float64)
 
     def distances(self, landmarks: Points) -> tuple[float, ...]:
         """Return the distance of `landmarks`, float32 (68, 2), to every stored reference in crop pixels, in slot order."""

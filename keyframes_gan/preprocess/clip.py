@@ -13,12 +13,13 @@ import numpy as np
 import numpy.typing as npt
 
 from keyframes_gan.errors import FaceError, MediaError
+from keyframes_gan.faces.align import native_size
 from keyframes_gan.faces.smooth import TrackSmoother, half_window
 from keyframes_gan.faces.track import FaceStream, FaceTracker, main_track, track_video
 from keyframes_gan.preprocess.layout import DefaultLayout, Layout, OfficialLayout, clip_folder
 from keyframes_gan.preprocess.records import RECORD, VERSION, hash_file, read_record, why_incomplete
 from keyframes_gan.preprocess.settings import Settings
-from keyframes_gan.types import FaceTrack, Frame
+from keyframes_gan.types import CROP_SIZES, FaceTrack, Frame
 from keyframes_gan.video.compress import compress
 from keyframes_gan.video.read import VideoReader, count_frames
 
@@ -115,7 +116,7 @@ def main_face(video: Path, settings: Settings, step: Step) -> FaceTrack:
 def write_clip(source: Path, compressed: Path, crf: int, track: FaceTrack, settings: Settings, step: Step) -> int:
     """Write the clip's files from both videos read in step, and return its number of frames."""
     kind: type[DefaultLayout | OfficialLayout] = OfficialLayout if settings.layout == "official" else DefaultLayout
-    layout = kind(settings, source.stem, crf)
+    layout = kind(settings, source.stem, crf, settings.size or native_size(track.points, CROP_SIZES))
     try:
         times, keys, rate = _write_frames(layout, source, compressed, track, settings, step)
         layout.finish(
@@ -123,7 +124,7 @@ def write_clip(source: Path, compressed: Path, crf: int, track: FaceTrack, setti
                 "version": VERSION,
                 "name": source.stem,
                 "crf": crf,
-                "size": settings.size,
+                "size": layout.spec.size,
                 "count": len(times),
                 "first": 0 if layout.covers_all_frames else track.first,
                 "rate": str(rate),

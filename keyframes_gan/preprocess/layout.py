@@ -72,14 +72,15 @@ class Layout:
 
     Args:
         settings: What the user asked for.
+        size: Side of this clip's crops in pixels.
         finals: The folders this clip will have, each with its subfolders; the record goes into the first, which is published last.
     """
 
     covers_all_frames: bool
 
-    def __init__(self, settings: Settings, finals: dict[Path, tuple[str, ...]]) -> None:
+    def __init__(self, settings: Settings, size: int, finals: dict[Path, tuple[str, ...]]) -> None:
         self.settings = settings
-        self.spec = CropSpec("paper" if settings.layout == "official" else "eyes", settings.size)
+        self.spec = CropSpec("paper" if settings.layout == "official" else "eyes", size)
         self.finals = list(finals)
         self.works = [temporary_folder(final) for final in finals]
         for work, subfolders in zip(self.works, finals.values(), strict=True):
@@ -120,8 +121,8 @@ class DefaultLayout(Layout):
 
     covers_all_frames = False
 
-    def __init__(self, settings: Settings, name: str, crf: int) -> None:
-        super().__init__(settings, {clip_folder(settings, name, crf): ("original", "compressed", "landmark_images")})
+    def __init__(self, settings: Settings, name: str, crf: int, size: int) -> None:
+        super().__init__(settings, size, {clip_folder(settings, name, crf): ("original", "compressed", "landmark_images")})
         self.landmarks: list[Points] = []
         self.matrices: list[Matrix] = []
 
@@ -153,10 +154,10 @@ class OfficialLayout(Layout):
 
     covers_all_frames = True
 
-    def __init__(self, settings: Settings, name: str, crf: int) -> None:
+    def __init__(self, settings: Settings, name: str, crf: int, size: int) -> None:
         compressed = ("frames", "crops", "binary_landmarks", "landmarks", "transform_matrices")
         original = settings.base / "original" / name
-        super().__init__(settings, {clip_folder(settings, name, crf): compressed, original: ("frames", "crops")})
+        super().__init__(settings, size, {clip_folder(settings, name, crf): compressed, original: ("frames", "crops")})
         self.count = 0
 
     def add(self, original: Image, compressed: Image, points: Points, *, is_key: bool) -> None:

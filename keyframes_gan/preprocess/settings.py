@@ -25,7 +25,7 @@ class Settings:
         base: The folder that holds `original/`.
         crfs: x264 constant rate factors, 0 to 51.
         layout: `default`, or `official` for the folders of the published inference script.
-        size: Side of the crops in pixels.
+        size: Side of the crops in pixels; None for the smallest of `CROP_SIZES` that loses no pixel of the face, clip by clip.
         detector: Name of a face detector.
         every: The detector runs on every so many frames; the face is followed in between.
         landmarks_from: Which video the landmarks are found in, `compressed` (as at inference) or `original`.
@@ -42,7 +42,7 @@ class Settings:
     base: Path
     crfs: tuple[int, ...] = (42,)
     layout: str = "default"
-    size: int = 256
+    size: int | None = 256
     detector: str = "dlib-hog"
     every: int = 5
     landmarks_from: str = "compressed"
@@ -58,7 +58,8 @@ class Settings:
         _require(bool(self.crfs), "--crf: expected at least one")
         _require(self.layout in LAYOUTS, f"--layout: expected one of {', '.join(LAYOUTS)}, got {self.layout!r}")
         _require(self.landmarks_from in SOURCES, f"--landmarks-from: expected one of {', '.join(SOURCES)}, got {self.landmarks_from!r}")
-        _require(MIN_SIZE <= self.size <= MAX_SIZE, f"--size: expected {MIN_SIZE} to {MAX_SIZE} pixels, got {self.size}")
+        fits = self.size is None or MIN_SIZE <= self.size <= MAX_SIZE
+        _require(fits, f"--size: expected native or {MIN_SIZE} to {MAX_SIZE} pixels, got {self.size}")
         _require(self.every >= 1, f"--detect-every: expected at least 1 frame, got {self.every}")
         _require(self.smoothing >= 0, f"--smoothing: expected a standard deviation of 0 or more frames, got {self.smoothing}")
         _require(self.key_seconds is None or self.key_seconds > 0, f"--keyframes: expected gop or more than 0 s, got {self.key_seconds}")
@@ -84,7 +85,7 @@ class Settings:
         """Return, as plain JSON values, everything that changes what a clip contains."""
         return {
             "layout": self.layout,
-            "size": self.size,
+            "size": self.size or "native",
             "template": self.template,
             "detector": self.detector,
             "detect_every": self.every,

@@ -1,0 +1,64 @@
+"""What the user asked the pipeline for, checked once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from keyframes_gan import restorers
+from keyframes_gan.errors import UserError
+from keyframes_gan.keyframes.memory import POLICIES
+from keyframes_gan.video.write import Encoding
+
+NO_FACE = ("error", "copy")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """One call of the pipeline, in either form.
+
+    Args:
+        restorer: name of a restorer.
+        weights: manifest name or file in place of the restorer's own weights.
+        device: "auto", "cpu", "cuda", "cuda:1", ...
+        precision: "fp32" or "bf16".
+        max_keyframes: how many key frames are kept per person.
+        policy: how the key-frame memory decides what leaves: "lfu", "lru" or "all".
+        references: photos of the people in the video; each one serves whoever it shows.
+        detector: name of a face detector.
+        every: the whole picture is searched for faces every so many frames.
+        max_faces: restore only so many faces at a time, the largest; None for all.
+        smoothing: standard deviation in frames of the landmark smoothing; 0 for none.
+        no_face: when no face is found in the whole video: "error", or "copy" to pass it through.
+        encoding: how the output is encoded.
+
+    Raises:
+        UserError: a value out of range, named with its flag.
+    """
+
+    restorer: str = restorers.DEFAULT
+    weights: str | None = None
+    device: str = "auto"
+    precision: str = "fp32"
+    max_keyframes: int = 5
+    policy: str = "lfu"
+    references: tuple[Path, ...] = ()
+    detector: str = "dlib-hog"
+    every: int = 10
+    max_faces: int | None = None
+    smoothing: float = 1.5
+    no_face: str = "error"
+    encoding: Encoding = field(default_factory=Encoding)
+
+    def __post_init__(self) -> None:
+        checks = (
+            (self.max_keyframes >= 1, f"--max_keyframes: expected at least 1, got {self.max_keyframes}"),
+            (self.policy in POLICIES, f"--policy: expected one of {', '.join(POLICIES)}, got {self.policy!r}"),
+            (self.every >= 1, f"--detect-every: expected at least 1 frame, got {self.every}"),
+            (self.max_faces is None or self.max_faces >= 1, f"--max-faces: expected at least 1, got {self.max_faces}"),
+            (self.smoothing >= 0, f"--smoothing: expected a standard deviation of 0 or more frames, got {self.smoothing}"),
+            (self.no_face in NO_FACE, f"--no-face: expected one of {', '.join(NO_FACE)}, got {self.no_face!r}"),
+        )
+        for passed, message in checks:
+            if not passed:
+                raise UserError(message)
