@@ -86,8 +86,8 @@ def state(folder: Path) -> dict[str, tuple[int, int]]:
 
 
 def door(*arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "preprocessing.py", *map(str, arguments)]
-    return subprocess.run(command, cwd=Path(__file__).parents[1], capture_output=True, text=True, check=False, timeout=300)
+    command = [sys.executable, str(Path(preprocessing.__file__)), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
 
 
 @pytest.fixture(scope="session")
@@ -210,8 +210,7 @@ def test_what_changed_is_done_again(new_base: Callable[..., Path]) -> None:
     assert len(run(settings, bar=False).made) == 1
     assert read(base / "processed_42/face/compressed/000002.png").shape == (64, 64, 3)
     assert len(run(Settings(base=base, size=96, limit=Fraction(1, 2)), bar=False).made) == 1
-    assert record(base)["size"] == 96
-    assert record(base)["count"] == RATE // 2
+    assert (record(base)["size"], record(base)["count"]) == (96, RATE // 2)
     write_video(base / "original/face.mp4", portrait(9, drift=0.5))
     assert len(run(settings, bar=False).made) == 1
     assert len(decoded(base / "compressed_42/face.mp4")) == 9
@@ -238,8 +237,7 @@ def test_official_layout_is_what_the_public_script_reads(new_base: Callable[...,
     for part in ("frames", "crops"):
         assert {path.name for path in (base / "original/face" / part).iterdir()} == {f"{stem}.jpg" for stem in stems}
     landmarks, matrix = np.load(folder / "landmarks/1_key.npy"), np.load(folder / "transform_matrices/1_key.npy")
-    assert landmarks.dtype.kind == "i"
-    assert (landmarks.shape, matrix.dtype, matrix.shape) == ((68, 2), np.float64, (2, 3))
+    assert (landmarks.dtype.kind, landmarks.shape, matrix.dtype, matrix.shape) == ("i", (68, 2), np.float64, (2, 3))
     assert read(folder / "crops/1_key.jpg").shape == (256, 256, 3)
     assert read(folder / "frames/1_key.jpg").shape == (256, 256, 3)
     np.testing.assert_allclose(landmarks[36:48].mean(axis=0), [128, 115.2], atol=2)
