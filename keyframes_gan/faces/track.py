@@ -50,6 +50,8 @@ SAME_FACE = 0.5
 SAME_PLACE = 0.62
 """Overlap of the detected box with that of the track's own landmarks, below which these are placed anew (mostly 0.75 to 0.95)."""
 SURE_SCORE = 1.0
+THOROUGH_EVERY = 10
+"""The first search of a shot, and every tenth after it, is a thorough one."""
 APPEARANCE_WEIGHT = 0.5
 APPEARANCE_RATE = 0.2
 MOTION_RATE = 0.6
@@ -192,7 +194,7 @@ class FaceTracker:
         self._shots = CutFinder()
         self._tracks: list[_Track] = []
         self._next_id = 0
-        self._since = every
+        self._since, self._searches = every, 0
         self._recent: deque[tuple[Frame, list[npt.NDArray[np.float32]]]] = deque(maxlen=max(every - 1, 1))
         self.cut = False
 
@@ -200,7 +202,7 @@ class FaceTracker:
         """Return the faces seen in `frame`, and those seen late in the few frames since the last search, all with their frame's index."""
         self.cut = self._shots.is_cut(frame.rgb)
         if self.cut:
-            self._since = self._every
+            self._since, self._searches = self._every, 0
             self._tracks.clear()
             self._recent.clear()
         for track in self._tracks:
@@ -256,7 +258,9 @@ class FaceTracker:
 
     def _search(self, frame: Frame) -> list[Observation]:
         """Search the whole frame; return what newly found faces did in the frames since the last search."""
-        found = [_Found(detection, self._landmarker, frame.rgb) for detection in self._detector.detect(frame.rgb)]
+        thorough = self._searches % THOROUGH_EVERY == 0
+        self._searches += 1
+        found = [_Found(one, self._landmarker, frame.rgb) for one in self._detector.detect(frame.rgb, thorough=thorough)]
         pairs = self._paired(found)
         for track_number, number in pairs.items():
             track, one = self._tracks[track_number], found[number]

@@ -55,6 +55,13 @@ def test_a_face_is_found_near_its_place_and_nowhere_else(clips_dir: Path, name: 
     assert all(np.abs(one.box - between).max() < right[0] - left[0] for one in detector.detect_near(rgb, between))
 
 
+def test_a_thorough_search_finds_smaller_faces(clips_dir: Path) -> None:
+    rgb = picture(clips_dir, "two_people.jpg")
+    detector = find("dlib-hog")(max_pixels=80_000)
+    assert detector.detect(rgb) == []
+    assert len(detector.detect(rgb, thorough=True)) == 2
+
+
 @pytest.mark.parametrize("shape", [(1, 1, 3), (7, 300, 3), (90, 90, 3)])
 def test_flat_and_tiny_pictures_have_no_face(shape: tuple[int, ...]) -> None:
     assert find("dlib-hog")().detect(np.full(shape, 90, np.uint8)) == []

@@ -67,7 +67,7 @@ class Scene:
             return []
         return [place for places in self.places if (place := places[self.now]) is not None]
 
-    def detect(self, rgb: Image) -> list[Detection]:
+    def detect(self, rgb: Image, *, thorough: bool = False) -> list[Detection]:
         self.searches.append(self.now)
         return [Detection(box_at(*place), 0.5) for place in self._visible()]
 
@@ -164,7 +164,7 @@ def test_no_track_crosses_a_cut() -> None:
 
 def test_a_false_alarm_makes_no_track() -> None:
     class Nervous(Scene):
-        def detect(self, rgb: Image) -> list[Detection]:
+        def detect(self, rgb: Image, *, thorough: bool = False) -> list[Detection]:
             super().detect(rgb)
             return [Detection(box_at(250, 120), 0.3)] if self.now == 10 else []
 

@@ -22,8 +22,8 @@ DETECTORS = {
 class Detector(Protocol):
     """Finds faces in one picture."""
 
-    def detect(self, rgb: Image) -> list[Detection]:
-        """Return the faces of the whole picture, best score first."""
+    def detect(self, rgb: Image, *, thorough: bool = False) -> list[Detection]:
+        """Return the faces of the whole picture, best score first; a thorough search also finds smaller ones and takes longer."""
 
     def detect_near(self, rgb: Image, box: npt.NDArray[np.float32]) -> list[Detection]:
         """Return faces at about the place and size of `box`, with a lower threshold than `detect`, best score first."""
