@@ -241,7 +241,7 @@ class VideoWriter:
         context.time_base = self._tick
         context.framerate = self._rate
         context.thread_count = self.encoding.threads
-        if self.encoding.codec == "hevc" and "mov" in self._movflags():
+        if self.encoding.codec == "hevc" and self._movflags():
             context.codec_tag = "hvc1"
         for attribute, value in self._color.items():
             setattr(context, attribute, value)

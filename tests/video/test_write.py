@@ -257,6 +257,7 @@ def test_codecs_in_mp4(moving: Make, video_facts: Make, tmp_path: Path, codec: s
     encode_frames(moving((96, 64), 20), path, rate=Fraction(30000, 1001), encoding=Encoding(codec=codec, crf=20, preset="ultrafast"))
     assert video_facts(path)["frames"] == 20
     assert video_facts(path)["codec"] in (codec, "libdav1d")
+    assert {"h264": b"avc1", "hevc": b"hvc1", "av1": b"av01"}[codec] in path.read_bytes()
     assert [frame.time for frame in VideoReader(path)] == [Fraction(1001 * index, 30000) for index in range(20)]
 
 
