@@ -9,11 +9,7 @@ is written for this benchmark. The ratio is the fastest of several rounds of eac
 from __future__ import annotations
 
 import argparse
-import datetime
-import json
 import os
-import platform
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -27,6 +23,7 @@ import cv2  # noqa: E402
 import numpy as np  # noqa: E402
 import numpy.typing as npt  # noqa: E402
 
+from benchmarks.record import circumstances, write  # noqa: E402
 from keyframes_gan.keyframes.warp import warp, warp_grid  # noqa: E402
 
 Array = npt.NDArray[np.float64]
@@ -93,32 +90,13 @@ def measure(size: int) -> dict[str, float | int]:
     }
 
 
-def circumstances() -> dict[str, str | int | None]:
-    """Return what a reader needs to judge the numbers: processor, versions, date, commit."""
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False)  # noqa: S607
-    names = [line.split(":", 1)[1].strip() for line in _lines(Path("/proc/cpuinfo")) if line.startswith("model name")]
-    return {
-        "processor": names[0] if names else platform.processor(),
-        "cores": os.cpu_count(),
-        "threads": 1,
-        "python": platform.python_version(),
-        "numpy": np.__version__,
-        "opencv": cv2.__version__,
-        "date": datetime.datetime.now(datetime.timezone.utc).date().isoformat(),
-        "commit": commit.stdout.strip() or None,
-    }
-
-
-def _lines(path: Path) -> list[str]:
-    return path.read_text().splitlines() if path.is_file() else []
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description="Time the reference warp against plain NumPy moving least squares.")
     parser.add_argument("--size", type=int, action="append", help="side of the crop in pixels; may be repeated (default: 256 and 384)")
     parser.add_argument("--write", action="store_true", help="also write benchmarks/results/mls.json")
     arguments = parser.parse_args()
     cv2.setNumThreads(1)
+    around = circumstances(1)
     rows = [measure(size) for size in arguments.size or (256, 384)]
     for row in rows:
         print(
@@ -127,9 +105,7 @@ def main() -> int:
             f"differs by {row['fast_mean_difference_px']} px on average, {row['fast_p99_difference_px']} px at the 99th percentile"
         )
     if arguments.write:
-        target = ROOT / "benchmarks" / "results" / "mls.json"
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(json.dumps({"circumstances": circumstances(), "measured": rows}, indent=2) + "\n")
+        write("mls", around, rows)
     return 0 if all(float(row["ratio_fast_to_plain"]) >= GOAL for row in rows) else 1
 
 

@@ -10,17 +10,12 @@ Reference and runs alternate over several rounds and the fastest of each counts,
 from __future__ import annotations
 
 import argparse
-import datetime
-import json
-import math
 import os
-import platform
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from fractions import Fraction
 from itertools import islice
 from pathlib import Path
@@ -34,8 +29,9 @@ import cv2  # noqa: E402
 import dlib  # noqa: E402
 import numpy as np  # noqa: E402
 import numpy.typing as npt  # noqa: E402
-from skimage.data import astronaut  # noqa: E402
 
+from benchmarks.record import circumstances, write  # noqa: E402
+from keyframes_gan.demo import portrait_clip  # noqa: E402
 from keyframes_gan.faces.dlib_models import CNN_DETECTOR, LANDMARKS_68, model_path  # noqa: E402
 from keyframes_gan.preprocess.clip import compressed_twin, main_face, write_clip  # noqa: E402
 from keyframes_gan.preprocess.settings import Settings  # noqa: E402
@@ -43,17 +39,8 @@ from keyframes_gan.video.compress import encode_frames  # noqa: E402
 from keyframes_gan.video.read import VideoReader, count_frames  # noqa: E402
 
 WIDTH, HEIGHT, RATE, CRF = 390, 512, 25, 42
+ZOOM = 1.7
 GOALS = {"dlib-hog": 50.0, "dlib-cnn": 3.0}
-
-
-def portrait(count: int) -> Iterator[npt.NDArray[np.uint8]]:
-    """Yield a moving portrait, uint8 RGB (512, 390, 3), from scikit-image's public-domain picture."""
-    for index in range(count):
-        phase = 2 * math.pi * index / max(count, 1)
-        matrix = cv2.getRotationMatrix2D((224, 118), 3 * math.sin(2 * phase), 1.7 + 0.2 * math.sin(phase))
-        matrix[:, 2] += (WIDTH / 2 - 224 + 15 * math.sin(phase), HEIGHT / 2 - 138 + 10 * math.cos(phase))
-        moved = cv2.warpAffine(astronaut(), matrix, (WIDTH, HEIGHT), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101)
-        yield np.ascontiguousarray(moved, dtype=np.uint8)
 
 
 def seconds(job: Callable[[], object]) -> float:
@@ -93,27 +80,6 @@ def ignore(_: int) -> None:
     """Take no notice of progress."""
 
 
-def circumstances() -> dict[str, str | float | None]:
-    """Return what a reader needs to judge the numbers: processor, versions, date, commit."""
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False)  # noqa: S607
-    changed = subprocess.run(["git", "status", "--porcelain", "keyframes_gan"], cwd=ROOT, capture_output=True, text=True, check=False)  # noqa: S607
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.is_file() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return {
-        "processor": names[0] if names else platform.processor(),
-        "cores": os.cpu_count(),
-        "threads": "1, but video decoding uses all cores",
-        "load_before": round(os.getloadavg()[0], 2),
-        "python": platform.python_version(),
-        "opencv": cv2.__version__,
-        "dlib": dlib.__version__,
-        "date": datetime.datetime.now(datetime.timezone.utc).date().isoformat(),
-        "commit": commit.stdout.strip() or None,
-        "library_changed_since_commit": bool(changed.stdout.strip()),
-    }
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description="Time preprocessing against dlib's CNN detector on every frame.")
     parser.add_argument("--video", type=Path, help="a video with a face (default: a made 390x512 portrait clip)")
@@ -123,7 +89,7 @@ def main() -> int:
     parser.add_argument("--write", action="store_true", help="also write benchmarks/results/preprocessing.json")
     arguments = parser.parse_args()
     cv2.setNumThreads(1)
-    around = circumstances()
+    around = circumstances("1, but video decoding uses all cores")
     with tempfile.TemporaryDirectory() as folder:
         base = Path(folder)
         (base / "original").mkdir()
@@ -131,7 +97,7 @@ def main() -> int:
         if arguments.video:
             shutil.copy(arguments.video, source)
         else:
-            encode_frames(portrait(arguments.frames), source, rate=RATE, crf=14)
+            encode_frames(portrait_clip(arguments.frames, (WIDTH, HEIGHT), ZOOM), source, rate=RATE, crf=14)
         with VideoReader(source) as reader:
             info = reader.info
         frames = count_frames(source)
@@ -150,15 +116,13 @@ def main() -> int:
             f"(goal {GOALS[str(row['detector'])]:g}): {row}"
         )
     if arguments.write:
-        target = ROOT / "benchmarks" / "results" / "preprocessing.json"
-        target.parent.mkdir(parents=True, exist_ok=True)
         clip = {
             "name": arguments.video.name if arguments.video else "made portrait",
             "size": f"{info.width}x{info.height}",
             "frames": frames,
         }
         measured = {"reference_seconds": round(cnn, 4), "rounds": arguments.rounds, "reference_frames": arguments.cnn_frames, "runs": rows}
-        target.write_text(json.dumps({"circumstances": around, "clip": clip, "measured": measured}, indent=2) + "\n")
+        write("preprocessing", around, {"clip": clip, **measured})
     return 0 if all(float(row["times_faster"]) >= GOALS[str(row["detector"])] for row in rows) else 1
 
 

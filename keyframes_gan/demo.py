@@ -38,17 +38,20 @@ SHEET_ROWS = 4
 LABELS = ("original", f"compressed, CRF {CRF}", "restored")
 
 
-def portrait_clip(frames: int = CLIP_FRAMES, size: int = CLIP_SIZE) -> Iterator[Image]:
-    """Yield `frames` pictures, uint8 RGB (size, size, 3): the portrait drifting, turning by a few degrees and coming nearer."""
+def portrait_clip(frames: int = CLIP_FRAMES, size: tuple[int, int] = (CLIP_SIZE, CLIP_SIZE), zoom: float = 1.45) -> Iterator[Image]:
+    """Yield `frames` pictures, uint8 RGB, of `size` (width, height): the portrait drifting, turning by a few degrees and coming nearer.
+
+    `zoom` is the mean magnification; the face is about 100 px wide times `zoom`.
+    """
     from skimage.data import astronaut  # noqa: PLC0415  # slow to import, and only the demonstration needs it
 
     portrait = np.ascontiguousarray(astronaut())
     for index in range(frames):
         phase = 2.0 * math.pi * index / frames
-        zoom = 1.45 + 0.25 * math.sin(phase)
-        matrix = cv2.getRotationMatrix2D(FACE_CENTRE, 3.0 * math.sin(2.0 * phase), zoom)
-        matrix[:, 2] += (size / 2 + 22.0 * math.sin(phase + 0.7) - FACE_CENTRE[0], size / 2 + 14.0 * math.cos(phase) - FACE_CENTRE[1])
-        yield cv2.warpAffine(portrait, matrix, (size, size), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101)
+        matrix = cv2.getRotationMatrix2D(FACE_CENTRE, 3.0 * math.sin(2.0 * phase), zoom * (1.0 + 0.17 * math.sin(phase)))
+        drift = 0.057 * min(size) * math.sin(phase + 0.7), 0.036 * min(size) * math.cos(phase)
+        matrix[:, 2] += [side / 2 + moved - centre for side, moved, centre in zip(size, drift, FACE_CENTRE, strict=True)]
+        yield cv2.warpAffine(portrait, matrix, size, flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101)
 
 
 def make_clip(path: Path) -> None:
