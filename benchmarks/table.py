@@ -1,0 +1,136 @@
+"""The measurements as tables: reads benchmarks/results/*.json, prints Markdown, and with --write puts it into the README.
+
+python benchmarks/table.py [--write]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
+README = ROOT / "README.md"
+MARKS = ("<!-- {}: begin -->\n", "<!-- {}: end -->\n")
+
+
+def load(name: str) -> tuple[dict[str, Any], Any]:
+    stored = json.loads((RESULTS / f"{name}.json").read_text())
+    return stored["circumstances"], stored["measured"]
+
+
+def when(around: dict[str, Any]) -> str:
+    """Return hardware, threads, date and commit in a few words."""
+    return f"{around['processor']}, {around['cores']} cores, threads {around['threads']}, {around['date']}, commit {around['commit']}"
+
+
+def preprocessing() -> list[str]:
+    around, measured = load("preprocessing")
+    rows = [
+        f"| preprocessing, `{run['detector']}`: s/frame | {run['total_seconds']:.3f} (compress {run['compress_seconds']:.3f}, "
+        f"track {run['detect_and_track_seconds']:.3f}, write {run['crop_and_write_seconds']:.3f}) | {measured['reference_seconds']:.2f} "
+        f"(CNN detector on every frame) | {run['times_faster']:.0f}x |"
+        for run in measured["runs"]
+    ]
+    return [*rows, f"| | {when(around)} | | |"]
+
+
+def warp() -> list[str]:
+    around, measured = load("mls")
+    rows = [
+        f"| moving-least-squares warp, {row['size_px']} px: ms | {row['fast_ms']:.2f} | {row['plain_ms']:.0f} (plain NumPy) | "
+        f"{row['ratio_fast_to_plain']:.0f}x |"
+        for row in measured
+    ]
+    return [*rows, f"| | {when(around)} | | |"]
+
+
+def pipeline() -> list[str]:
+    around, measured = load("pipeline_speed")
+    rows = [
+        f"| whole pipeline, {row['size']}, one face: frames/s | {row['frames_per_second']:.1f} | {row['plain_frames_per_second']:.2f} "
+        f"(plain method) | {row['ratio']:.1f}x |"
+        for row in measured
+    ]
+    return [*rows, f"| | {when(around)} | | |"]
+
+
+def memory() -> list[str]:
+    around, measured = load("pipeline_memory")
+    short, long = measured[0], measured[-1]
+    ratio = long["peak_bytes"] / short["peak_bytes"]
+    return [
+        f"| peak memory, {long['video_seconds']} s of video: MB | {long['peak_bytes'] / 1e6:.0f} | {short['peak_bytes'] / 1e6:.0f} "
+        f"({short['video_seconds']} s of video) | {ratio:.2f} |",
+        f"| | {when(around)} | | |",
+    ]
+
+
+def document() -> str:
+    """Return the whole block between the README's markers."""
+    rows = [*pipeline(), *memory(), *preprocessing(), *network(), *warp()]
+    return "\n".join(["| What | Here | Against | Ratio |", "|---|---|---|---|", *rows]) + "\n"
+
+
+def network() -> list[str]:
+    around, measured = load("dmsasffnet")
+    rows = [
+        f"| DMSASFFNet, 256 px, {run['threads']} thread(s), {run['variant']}: s/frame | {run['seconds']:.2f} | {run['plain_seconds']:.2f} "
+        f"(plain fp32) | {run['times_faster']:.2f}x |"
+        for run in measured["runs"]
+    ]
+    return [*rows, f"| | {when(around)} | | |"]
+
+
+def quality() -> str:
+    """Return the block that says what the shipped weights gain."""
+    around, measured = load("quality")
+    lines = [
+        f"Videos of people the training has not seen, x264 at CRF {measured['crf']}, through the whole-frame pipeline, the output's own encoding included;",
+        "compressed → restored. `python benchmarks/bench_quality.py --videos FOLDER` measures it on videos of yours.",
+        "",
+        "| video | frames | face PSNR [dB] | face SSIM | whole PSNR [dB] | whole SSIM |",
+        "|---|---|---|---|---|---|",
+        *(score_row(row["name"], row) for row in measured["videos"]),
+        score_row("**all**", measured["total"]),
+        "",
+        f"({when(around)})",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def score_row(name: str, row: dict[str, Any]) -> str:
+    cells = [
+        f"{row[region]['compressed'][metric]:.{digits}f} → {row[region]['restored'][metric]:.{digits}f} ({row[region]['gain'][metric]:+.{digits}f})"
+        for region in ("face", "whole")
+        for metric, digits in (("psnr", 2), ("ssim", 4))
+    ]
+    return f"| {name} | {row['frames']} | {' | '.join(cells)} |"
+
+
+def inserted(readme: str, name: str, block: str) -> str:
+    """Return the README with the block between its markers."""
+    begin, end = (mark.format(name) for mark in MARKS)
+    before, rest = readme.split(begin)
+    return before + begin + block + end + rest.split(end)[1]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Show the stored measurements as a Markdown table.")
+    parser.add_argument("--write", action="store_true", help="put the table into README.md")
+    given = parser.parse_args()
+    blocks = {"quality": quality(), "measurements": document()}
+    sys.stdout.write("\n".join(blocks.values()))
+    if given.write:
+        text = README.read_text()
+        for name, block in blocks.items():
+            text = inserted(text, name, block)
+        README.write_text(text)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
