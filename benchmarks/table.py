@@ -89,8 +89,8 @@ def quality() -> str:
     """Return the block that says what the shipped weights gain."""
     around, measured = load("quality")
     lines = [
-        f"Videos of people the training has not seen, x264 at CRF {measured['crf']}, through the whole-frame pipeline, the output's own encoding included;",
-        "compressed → restored. `python benchmarks/bench_quality.py --videos FOLDER` measures it on videos of yours.",
+        f"Videos of people the training has not seen, x264 at CRF {measured['crf']}, through the whole-frame pipeline, the output's own",
+        "encoding included; compressed → restored. `python benchmarks/bench_quality.py --videos FOLDER` measures it on videos of yours.",
         "",
         "| video | frames | face PSNR [dB] | face SSIM | whole PSNR [dB] | whole SSIM |",
         "|---|---|---|---|---|---|",
@@ -103,11 +103,11 @@ def quality() -> str:
 
 
 def score_row(name: str, row: dict[str, Any]) -> str:
-    cells = [
-        f"{row[region]['compressed'][metric]:.{digits}f} → {row[region]['restored'][metric]:.{digits}f} ({row[region]['gain'][metric]:+.{digits}f})"
-        for region in ("face", "whole")
-        for metric, digits in (("psnr", 2), ("ssim", 4))
-    ]
+    cells = []
+    for region in ("face", "whole"):
+        for metric, digits in (("psnr", 2), ("ssim", 4)):
+            before, after, gain = (row[region][version][metric] for version in ("compressed", "restored", "gain"))
+            cells.append(f"{before:.{digits}f} → {after:.{digits}f} ({gain:+.{digits}f})")
     return f"| {name} | {row['frames']} | {' | '.join(cells)} |"
 
 
