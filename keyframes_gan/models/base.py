@@ -176,7 +176,6 @@ class EngineModel(BaseModel):
             "samples": self.samples_seen,
             "networks": networks,
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
-            "best": self.best,
             "seed": self.opt["manual_seed"],
             "world_size": self.opt["world_size"],
             "options_sha256": self.opt["options_sha256"],
@@ -184,7 +183,7 @@ class EngineModel(BaseModel):
         }
 
     def resume_training(self, resume_state: dict[str, Any]) -> None:
-        """Continue from a state: networks, averages, optimisers, best results, position in the data.
+        """Continue from a state: networks, averages, optimisers, position in the data.
 
         Raises:
             WeightsError: a network of the state is missing or of another shape.
@@ -198,7 +197,6 @@ class EngineModel(BaseModel):
                 checkpoints.load_into(self.averages[label], stored.get("params_ema", stored["params"]), str(source))
         for optimizer, state in zip(self.optimizers, resume_state["optimizers"], strict=True):
             optimizer.load_state_dict(state)
-        self.best = resume_state["best"]
         self.iteration = self.start_iteration = resume_state["iter"]
         self.start_samples = resume_state["samples"]
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 import json
+from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -23,10 +24,12 @@ from torch.utils.data import DataLoader
 
 from archs.vgg_arch import VGG19Features, rename_torchvision
 from keyframes_gan import weights
+from keyframes_gan.models import checkpoints
 from keyframes_gan.models.base import EngineModel
 from keyframes_gan.registry import build_loss, calculate_metric, get_root_logger
 from losses.perceptual_loss import PerceptualLoss
 
+RESULTS = "validation.jsonl"
 INPUTS = ("lq", "gt", "reference", "landmark", "valid")
 Batch = dict[str, Tensor]
 Scores = dict[str, float]
@@ -183,11 +186,16 @@ class DMSASFFNetModel(EngineModel):
         return net.no_sync() if isinstance(net, DistributedDataParallel) and not last else contextlib.nullcontext()
 
     # Validation
-    def validation(self, dataloader: DataLoader[Any], current_iter: int, tb_logger: Any, save_img: bool = False) -> None:  # noqa: ANN401
-        """Measure the averaged weights (else the raw ones) on whole crops, next to the compressed input; process 0 only."""
+    def validation(self, dataloader: Iterable[DataLoader[Any]], current_iter: int, tb_logger: Any, save_img: bool = False) -> None:  # noqa: ANN401
+        """Measure on every validation set; process 0 only. The name and order of the arguments are those of BasicSR's loop."""
         if self.opt["rank"] != 0:
             return
-        dataset: Any = dataloader.dataset
+        for loader in dataloader:
+            self._validate(loader, current_iter, tb_logger, save_img=save_img)
+
+    def _validate(self, loader: DataLoader[Any], current_iter: int, tb_logger: Any, *, save_img: bool) -> None:  # noqa: ANN401
+        """Measure the averaged weights (else the raw ones) on whole crops, next to the compressed input."""
+        dataset: Any = loader.dataset
         name = str(dataset.opt["name"])
         if (name, current_iter) in self.validated:
             return
@@ -195,7 +203,7 @@ class DMSASFFNetModel(EngineModel):
         net = self.averages.get("g", self.get_bare_model(self.net_g))
         restored: list[Scores] = []
         compressed: list[Scores] = []
-        for data in dataloader:
+        for data in loader:
             self.feed_data(data)
             picture = self._restored_picture(net)
             truth = _picture(self.batch["gt"])
@@ -232,24 +240,39 @@ class DMSASFFNetModel(EngineModel):
         ]
         get_root_logger().info("validation %s at %d: %s", name, current_iter, ", ".join(parts))
         row = {"iteration": current_iter, "data": name, "restored": scores, "compressed": before}
-        with (Path(self.opt["path"]["log"]) / "validation.jsonl").open("a", encoding="utf-8") as stream:
+        with (Path(self.opt["path"]["log"]) / RESULTS).open("a", encoding="utf-8") as stream:
             stream.write(json.dumps(row) + "\n")
         if tb_logger:
             for metric, value in scores.items():
                 tb_logger.add_scalar(f"metrics/{name}/{metric}", value, current_iter)
-        if self.is_train:
-            self._keep_best(name, scores, current_iter)
+        if self.is_train and self._is_best(name, scores, current_iter):
+            self.save_final("best")
 
-    def _keep_best(self, name: str, scores: Scores, current_iter: int) -> None:
+    def resume_training(self, resume_state: dict[str, Any]) -> None:
+        """Continue from a state; what `validation.jsonl` says of the time after it is forgotten, and the best results are read from it."""
+        super().resume_training(resume_state)
+        source = Path(resume_state["folder"]) / RESULTS
+        rows = [json.loads(line) for line in source.read_text(encoding="utf-8").splitlines()] if source.is_file() else []
+        rows = [row for row in rows if row["iteration"] <= self.iteration]
+        for row in rows:
+            self._is_best(row["data"], row["restored"], row["iteration"])
+            if row["iteration"] == self.iteration:
+                self.validated.add((row["data"], self.iteration))
+        if self.opt["rank"] == 0:
+            text = "".join(json.dumps(row) + "\n" for row in rows)
+            checkpoints.write_atomically(Path(self.opt["path"]["log"]) / RESULTS, lambda part: part.write_text(text, encoding="utf-8"))
+
+    def _is_best(self, name: str, scores: Scores, current_iter: int) -> bool:
+        """Note the scores that are the best so far; return whether the first data set's first metric is one of them."""
+        best = False
         for metric, value in scores.items():
             sign = 1.0 if self.opt["val"]["metrics"][metric].get("better", "higher") == "higher" else -1.0
             key = f"{name}/{metric}"
             if key in self.best and sign * value <= sign * self.best[key]["value"]:
                 continue
-            first = key == next(iter(self.best), key)
+            best = best or key == next(iter(self.best), key)
             self.best[key] = {"value": value, "iteration": float(current_iter)}
-            if first:
-                self.save_final("best")
+        return best
 
 
 def _metric(options: dict[str, Any]) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from keyframes_gan import options as gate
 from keyframes_gan import registry, weights
 from keyframes_gan.errors import OptionsError, WeightsError
 from keyframes_gan.models import checkpoints
+from keyframes_gan.models.base import seed_everything
 
 LOGGER = "basicsr"
 WEIGHTS_KEYS = ("pretrain_network_g", "pretrain_network_d", "pretrain_network_vgg19")
@@ -50,6 +51,7 @@ def run(options: gate.Options, *, source: Path, launcher: str = "none", auto_res
     registry.register_all()
     with _processes(options, launcher):
         opt = to_basicsr(options, root=root, distributed=launcher != "none", auto_resume=auto_resume)
+        seed_everything(options.manual_seed, 0)  # the initial weights, the same in every process
         if options.train is None:
             _evaluate(opt)
         else:
@@ -198,7 +200,7 @@ def resume_state(opt: dict[str, Any]) -> dict[str, Any] | None:
     return {**state, "folder": str(folder)}
 
 
-Loaders = tuple[DataLoader[Any], PositionSampler, list[DataLoader[Any]], int, int]
+Loaders = tuple[DataLoader[Any], PositionSampler, list[list[DataLoader[Any]]], int, int]
 
 
 def loaders(opt: dict[str, Any], logger: logging.Logger, state: dict[str, Any] | None) -> Loaders:
@@ -220,7 +222,9 @@ def loaders(opt: dict[str, Any], logger: logging.Logger, state: dict[str, Any] |
     logger.info(
         "%d training samples, batch %d x %d, iterations %d to %d", len(dataset), sampler.batch_size, opt["world_size"], done + 1, total
     )
-    return loader, sampler, validation_loaders(opt), 0, total
+    sets = validation_loaders(opt)
+    # As one, because BasicSR's loop warns of several; our models take the list.
+    return loader, sampler, [sets] if sets else [], 0, total
 
 
 def validation_loaders(opt: dict[str, Any]) -> list[DataLoader[Any]]:
@@ -262,7 +266,6 @@ def _evaluate(opt: dict[str, Any]) -> None:
     try:
         registry.get_root_logger(logger_name=LOGGER, log_level=logging.INFO, log_file=str(folder / "evaluation.log"))
         model = registry.build_model(opt)
-        for loader in validation_loaders(opt):
-            model.validation(loader, 0, None, opt["val"]["save_img"])
+        model.validation(validation_loaders(opt), 0, None, opt["val"]["save_img"])
     finally:
         _silence_logger()

@@ -1,0 +1,274 @@
+"""The training door: what it refuses, what it writes, and that runs are exact: in length, on resuming, over processes."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from safetensors import safe_open
+
+import train as door
+from keyframes_gan import options
+from keyframes_gan.errors import OptionsError, WeightsError, run_door
+from keyframes_gan.models import engine
+
+TEXT = """\
+name: run
+model_type: DMSASFFNetModel
+manual_seed: 5
+device: cpu
+datasets:
+  train:
+    name: speakers
+    type: DMSASFFNetDataset
+    dataroot: [{clips}]
+    patch_size: 32
+    reference_gap: 5
+    batch_size_per_gpu: 4
+    num_worker_per_gpu: 0
+  val_one: {{name: one, type: DMSASFFNetDataset, dataroot: [{clips}], frames_per_clip: 2}}
+  val_two: {{name: two, type: DMSASFFNetDataset, dataroot: [{clips}], frames_per_clip: 1, p_hq: 0, p_gop: 0, p_none: 1}}
+network_g: {{type: DMSASFFNetLite, widths: [8, 8, 8], landmark_widths: [4, 4, 4], blocks: 1}}
+path: {{experiments_dir: {experiments}}}
+train:
+  total_iter: 9
+  warmup_iter: 3
+  ema_decay: 0.9
+  optim_g: {{type: AdamW, lr: 1e-3}}
+  scheduler: {{type: CosineAnnealingLR}}
+  pixel_opt: {{type: CharbonnierLoss, eps: 1e-6}}
+  clip_grad_norm: 1.0
+val: {{val_freq: 3, metrics: {{psnr: {{type: calculate_psnr}}, ssim: {{type: calculate_ssim}}}}}}
+logger: {{print_freq: 3, save_checkpoint_freq: 3}}
+"""
+GAN = (
+    "network_d={type: MultiScaleDiscriminator, base_ch: 4, num_layers: 1, num_discriminators: 2}",
+    "train:optim_d={type: Adam, lr: 1e-3}",
+    "train:gan_opt={type: MultiScaleGANLoss, gan_type: hinge, loss_weight: 0.1}",
+)
+
+Run = Callable[..., Path]
+
+
+@pytest.fixture
+def file(tmp_path: Path, synthetic_clips: Path) -> Path:
+    path = tmp_path / "tiny.yml"
+    path.write_text(TEXT.format(clips=synthetic_clips, experiments=tmp_path / "experiments"))
+    return path
+
+
+@pytest.fixture
+def run(file: Path, tmp_path: Path) -> Run:
+    def go(*overrides: str, auto_resume: bool = False) -> Path:
+        checked = options.load(file, overrides)
+        assert engine.run(checked, source=file, auto_resume=auto_resume) == 0
+        return tmp_path / "experiments" / checked.name
+
+    return go
+
+
+def final(experiment: Path, tag: str = "latest") -> dict[str, dict[str, torch.Tensor]]:
+    states: dict[str, dict[str, torch.Tensor]] = torch.load(experiment / "models" / f"net_g_{tag}.pth", weights_only=True)
+    return states
+
+
+def assert_equal(first: Path, second: Path, tag: str = "latest") -> None:
+    ours, theirs = final(first, tag), final(second, tag)
+    assert ours.keys() == theirs.keys()
+    for key, state in ours.items():
+        assert state.keys() == theirs[key].keys()
+        for name, value in state.items():
+            assert torch.equal(value, theirs[key][name]), f"{key} {name}"
+
+
+def state(experiment: Path, number: int) -> dict[str, Any]:
+    loaded: dict[str, Any] = torch.load(experiment / "training_states" / f"{number}.state", weights_only=True)
+    return loaded
+
+
+def best(experiment: Path) -> str:
+    with safe_open(experiment / "models" / "net_g_latest.safetensors", framework="pt") as stored:
+        found: str = stored.metadata()["best"]
+    return found
+
+
+def test_a_run_makes_exactly_its_iterations_and_writes_all(run: Run) -> None:
+    # 48 samples, batch 4: 12 batches a pass; 14 iterations end within the second.
+    folder = run("train:total_iter=14")
+    assert state(folder, 14)["samples"] == 56
+    assert sorted(int(path.stem) for path in (folder / "training_states").iterdir()) == [3, 6, 9, 12, 14]
+    rows = [json.loads(line) for line in (folder / "validation.jsonl").read_text().splitlines()]
+    assert [(row["iteration"], row["data"]) for row in rows] == [(n, name) for n in (3, 6, 9, 12, 14) for name in ("one", "two")]
+    assert set(rows[0]["restored"]) == set(rows[0]["compressed"]) == {"psnr", "ssim"}
+    log = next(folder.glob("train_run_*.log")).read_text()
+    assert log.count("eta: ") == 4
+    assert log.count("validation one at") == 5
+    saved = yaml.safe_load((folder / "tiny.yml").read_text())
+    assert saved["train"]["total_iter"] == 14
+    with safe_open(folder / "models" / "net_g_latest.safetensors", framework="pt") as stored:
+        metadata = stored.metadata()
+        assert {name: stored.get_tensor(name).tolist() for name in stored.keys()} == {  # noqa: SIM118
+            name: value.tolist() for name, value in final(folder)["params_ema"].items()
+        }
+    assert (metadata["arch"], metadata["iteration"]) == ("DMSASFFNetLite", "14")
+    assert json.loads(metadata["kwargs"]) == {"widths": [8, 8, 8], "landmark_widths": [4, 4, 4], "blocks": 1}
+    assert len(metadata["options_sha256"]) == 64
+    assert not any(str(Path.cwd()) in value for value in metadata.values())
+
+
+def test_training_learns_something_and_averages(run: Run) -> None:
+    folder = run("train:total_iter=60", "train:optim_g:lr=3e-3", "val:val_freq=60")
+    last = json.loads((folder / "validation.jsonl").read_text().splitlines()[0])
+    assert last["restored"]["psnr"] > last["compressed"]["psnr"] + 3
+    states = final(folder)
+    assert any(not torch.equal(states["params"][name], states["params_ema"][name]) for name in states["params"])
+    assert (folder / "models" / "net_g_best.safetensors").is_file()
+
+
+@pytest.mark.parametrize("extra", [(), GAN], ids=["plain", "gan"])
+def test_a_resumed_run_equals_an_uninterrupted_one(run: Run, extra: tuple[str, ...]) -> None:
+    straight = run("name=straight", *extra)
+    folder = run("name=resumed", *extra)
+    # As if the run had been killed after 6 iterations, while it wrote the state of the 9th.
+    for path in (folder / "models").glob("net_?_*"):
+        if "_6" not in path.name and "_3" not in path.name:
+            path.unlink()
+    (folder / "training_states" / "9.state").write_bytes(b"PK half-written")
+    log = run("name=resumed", *extra, "datasets:train:num_worker_per_gpu=1", auto_resume=True)
+    assert log == folder
+    assert_equal(straight, folder)
+    assert state(straight, 9)["samples"] == state(folder, 9)["samples"] == 36
+    assert (straight / "validation.jsonl").read_text() == (folder / "validation.jsonl").read_text()
+    assert best(straight) == best(folder)
+    assert not list(folder.parent.glob("*_archived_*"))
+
+
+def test_resuming_a_finished_run_changes_nothing(run: Run) -> None:
+    folder = run()
+    before = final(folder)
+    run(auto_resume=True)
+    after = final(folder)
+    assert all(torch.equal(value, after[key][name]) for key, states in before.items() for name, value in states.items())
+    run("train:total_iter=12", auto_resume=True)
+    assert state(folder, 12)["samples"] == 48
+
+
+def test_starting_anew_keeps_the_old_experiment(run: Run) -> None:
+    folder = run()
+    run()
+    assert len(list(folder.parent.glob("run_archived_*"))) == 1
+
+
+def test_resuming_from_a_named_state(run: Run, tmp_path: Path) -> None:
+    straight = run("name=straight")
+    other = run("name=other", f"path:resume_state={straight}/training_states/6.state")
+    assert_equal(straight, other)
+    (straight / "models" / "net_g_6.pth").unlink()
+    with pytest.raises(WeightsError, match=r"expected net_g_6\.pth"):
+        run("name=third", f"path:resume_state={straight}/training_states/6.state")
+
+
+def test_weights_to_begin_with(run: Run) -> None:
+    folder = run()
+    begun = run("name=begun", f"path:pretrain_network_g={folder}/models/net_g_latest.safetensors", "train:optim_g:lr=1e-12")
+    for name, value in final(folder)["params_ema"].items():
+        torch.testing.assert_close(final(begun)["params"][name], value)
+    with pytest.raises(WeightsError, match="body"):
+        run("name=wrong", f"path:pretrain_network_g={folder}/models/net_g_latest.pth", "network_g:blocks=2")
+
+
+def test_evaluation_measures_without_training(run: Run, file: Path, tmp_path: Path) -> None:
+    folder = run()
+    measured = run("name=measured", "train=null", "logger=null", f"path:pretrain_network_g={folder}/models/net_g_latest.safetensors")
+    rows = [json.loads(line) for line in (measured / "validation.jsonl").read_text().splitlines()]
+    trained = [json.loads(line) for line in (folder / "validation.jsonl").read_text().splitlines()][-2:]
+    assert [row["restored"] for row in rows] == [row["restored"] for row in trained]
+    assert not (measured / "models").exists()
+    assert "validation one" in (measured / "evaluation.log").read_text()
+
+
+def test_the_oldest_checkpoints_go(run: Run) -> None:
+    folder = run("logger:keep_checkpoints=1", "logger:save_checkpoint_freq=2")
+    assert [path.name for path in (folder / "training_states").iterdir()] == ["9.state"]
+    assert sorted(path.name for path in (folder / "models").glob("*.pth")) == ["net_g_9.pth", "net_g_best.pth", "net_g_latest.pth"]
+
+
+def test_logger_is_left_as_it_was_found(run: Run) -> None:
+    run()
+    assert logging.getLogger("basicsr").handlers == []
+
+
+def test_machines_that_do_not_fit_are_refused(run: Run, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(OptionsError, match=r"torchrun --nproc_per_node=2"):
+        run("num_gpu=2")
+    monkeypatch.delenv("RANK", raising=False)
+    with pytest.raises(OptionsError, match="started by torchrun"):
+        engine.run(options.load(file), source=file, launcher="pytorch")
+    if not torch.cuda.is_available():
+        with pytest.raises(OptionsError, match="set device: cpu or auto"):
+            run("device=cuda")
+
+
+def test_door_checks_and_refuses(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_door(door.main, ["-opt", str(file), "--check"]) == 0
+    assert "all options are right" in capsys.readouterr().out
+    assert run_door(door.main, ["-opt", str(file), "--force_yml", "train:total_itr=1", "train:ema_decay=2"]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 2
+    assert "train.total_itr: unknown key; did you mean total_iter?" in lines[0]
+    assert "train.ema_decay: expected less than 1, got 2" in lines[1]
+
+
+def test_door_refuses_before_it_imports_torch(file: Path, repo_root: Path) -> None:
+    code = (
+        "import sys, train; from keyframes_gan.errors import run_door; status = run_door(train.main); print(status, 'torch' in sys.modules)"
+    )
+    command = [sys.executable, "-c", code, "-opt", str(file), "--force_yml", "name=a b"]
+    done = subprocess.run(command, check=True, capture_output=True, text=True, cwd=repo_root)
+    assert done.stdout.split() == ["2", "False"]
+
+
+def torchrun(processes: int, file: Path, root: Path, arguments: Sequence[str]) -> subprocess.CompletedProcess[str]:
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    command = [*launch, "train.py", "-opt", str(file), "--launcher", "pytorch", *arguments]
+    return subprocess.run(command, check=False, capture_output=True, text=True, cwd=root, env=environment, timeout=300)
+
+
+def test_two_processes_train_as_one_and_resume_exactly(run: Run, file: Path, repo_root: Path, tmp_path: Path) -> None:
+    one, two = run("name=one", "train:total_iter=6"), tmp_path / "experiments" / "two"
+    overrides = ["--force_yml", "name=two", "train:total_iter=6", "datasets:train:batch_size_per_gpu=2"]
+    done = torchrun(2, file, repo_root, overrides)
+    assert done.returncode == 0, done.stderr
+    assert (state(two, 6)["samples"], state(two, 6)["world_size"]) == (24, 2)
+    for name, value in final(one)["params"].items():
+        torch.testing.assert_close(final(two)["params"][name], value, atol=2e-5, rtol=1e-4, msg=name)
+    shutil.copytree(two, tmp_path / "kept")
+    (two / "training_states" / "6.state").unlink()
+    done = torchrun(2, file, repo_root, [*overrides, "--auto_resume"])
+    assert done.returncode == 0, done.stderr
+    assert "iterations 4 to 6" in done.stderr
+    assert_equal(two, tmp_path / "kept")
+
+
+def test_two_processes_train_a_gan(file: Path, repo_root: Path, tmp_path: Path) -> None:
+    chunks = ["train:accumulate=2", "train:precision=bf16", "train:total_iter=2"]
+    done = torchrun(2, file, repo_root, ["--force_yml", *chunks, *GAN])
+    assert done.returncode == 0, done.stderr
+    assert {path.name for path in (tmp_path / "experiments" / "run" / "models").glob("*_2.pth")} == {"net_g_2.pth", "net_d_2.pth"}
+
+
+def test_wrong_options_stop_all_processes(file: Path, repo_root: Path) -> None:
+    done = torchrun(1, file, repo_root, ["--force_yml", "train:total_itr=3"])
+    assert done.returncode != 0
+    assert "did you mean total_iter?" in done.stderr
