@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 ARCHS: dict[str, str] = {
     "DMSASFFNet": "archs.dmsasff_arch",
     "DMSASFFNetLite": "archs.dmsasff_lite_arch",
+    "GMFlow": "archs.gmflow_arch",
     "MultiScaleDiscriminator": "archs.discriminator_arch",
     "VGG19Features": "archs.vgg_arch",
     "VGGStyleDiscriminator256": "archs.discriminator_arch",

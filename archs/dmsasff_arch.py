@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from archs.spectral import SpectralConv2d, fold_batch_norm, fold_spectral_in
+from archs.spectral import CircularConv2d, SpectralConv2d, fold_batch_norm, fold_spectral_in
 from archs.vgg_arch import VGG19Features
 
 VGG_LAYERS = ("relu2_2", "relu3_4", "relu4_4", "conv5_4")
@@ -39,8 +39,8 @@ def adain(content: Tensor, style: Tensor) -> Tensor:
     return content * scale.to(content.dtype) + shift.to(content.dtype)
 
 
-def _circular(inputs: int, outputs: int, kernel: int = 3, *, bias: bool = True) -> nn.Conv2d:
-    return nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, padding_mode="circular", bias=bias)
+def _circular(inputs: int, outputs: int, *, bias: bool = True) -> nn.Conv2d:
+    return CircularConv2d(inputs, outputs, 3, padding=1, bias=bias)
 
 
 def _spectral(inputs: int, outputs: int) -> SpectralConv2d:

@@ -18,6 +18,23 @@ EPS = 1e-12
 PaddingMode = Literal["zeros", "circular"]
 
 
+def wrap(features: Tensor, margin: int) -> Tensor:
+    """Pad (N, C, H, W) circularly by `margin` pixels on every side.
+
+    The same as `F.pad(mode="circular")`, which is slow in channels-last memory: it leaves it.
+    """
+    tall = torch.cat((features[:, :, -margin:], features, features[:, :, :margin]), dim=2)
+    return torch.cat((tall[..., -margin:], tall, tall[..., :margin]), dim=3)
+
+
+class CircularConv2d(nn.Conv2d):
+    """A convolution that sees the picture as a torus; `padding` is the margin on every side, the same in both directions."""
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Map (N, inputs, H, W) to (N, outputs, H', W')."""
+        return F.conv2d(wrap(features, int(self.padding[0])), self.weight, self.bias, self.stride, 0, self.dilation)
+
+
 class SpectralConv2d(nn.Module):
     """A convolution whose weight is divided by an estimate of its largest singular value, u' W v.
 
@@ -51,7 +68,7 @@ class SpectralConv2d(nn.Module):
         bias: bool = True,
     ) -> None:
         super().__init__()
-        like = nn.Conv2d(inputs, outputs, kernel, stride, padding, dilation, bias=bias, padding_mode=padding_mode)
+        like = nn.Conv2d(inputs, outputs, kernel, bias=bias)
         self.stride, self.padding, self.dilation = stride, padding, dilation
         self.padding_mode: PaddingMode = padding_mode
         self.register_parameter("bias", nn.Parameter(like.bias.detach().clone()) if like.bias is not None else None)
@@ -73,16 +90,15 @@ class SpectralConv2d(nn.Module):
         """Map (N, inputs, H, W) to (N, outputs, H', W')."""
         padding = self.padding
         if self.padding_mode == "circular" and padding:
-            features, padding = F.pad(features, (padding,) * 4, mode="circular"), 0
+            features, padding = wrap(features, padding), 0
         return F.conv2d(features, self.weight(), self.bias, self.stride, padding, self.dilation)
 
 
 def fold_spectral(conv: SpectralConv2d) -> nn.Conv2d:
     """Return the plain convolution that does what `conv` does in eval mode."""
     outputs, inputs, kernel, _ = conv.weight_orig.shape
-    plain = nn.Conv2d(
-        inputs, outputs, kernel, conv.stride, conv.padding, conv.dilation, bias=conv.bias is not None, padding_mode=conv.padding_mode
-    )
+    kind = CircularConv2d if conv.padding_mode == "circular" else nn.Conv2d
+    plain = kind(inputs, outputs, kernel, conv.stride, conv.padding, conv.dilation, bias=conv.bias is not None)
     plain = plain.to(device=conv.weight_orig.device, dtype=conv.weight_orig.dtype)
     with torch.no_grad():
         matrix = conv.weight_orig.flatten(1).double()
