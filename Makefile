@@ -9,7 +9,7 @@ SHELL := /bin/sh
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-REQUIREMENTS := requirements.txt requirements-basicsr.txt requirements-dev.txt pybrisque/pyproject.toml
+REQUIREMENTS := requirements.txt requirements-basicsr.txt requirements-dev.txt
 INPUT ?=
 
 help:
@@ -31,7 +31,6 @@ $(STAMP): $(REQUIREMENTS)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet -r requirements-dev.txt
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -r requirements-basicsr.txt
-	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable pybrisque
 	@touch $(STAMP)
 
 demo: $(STAMP)
