@@ -54,6 +54,11 @@ def main(argv: Sequence[str]) -> int:
     if (given.base_path is None) == (given.input is None) or (given.input is None) != (given.output is None):
         msg = "expected either -i INPUT -o OUTPUT or --base_path FOLDER, got neither or a mixture; see --help"
         raise UserError(msg)
+    other = ("--save_stages",) if given.input else ("--reference", "--compare", "--report", "--no-face")
+    used = [flag for flag in other if getattr(given, flag.lstrip("-").replace("-", "_")) not in (None, False, [], "error")]
+    if used:
+        msg = f"{', '.join(used)}: expected only with {'--base_path' if given.input else '-i and -o'}; leave it out"
+        raise UserError(msg)
     from keyframes_gan.pipeline import door  # noqa: PLC0415  # after --help has been answered
 
     return door.restore_file(given) if given.input else door.restore_folders(given)

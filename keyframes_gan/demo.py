@@ -18,7 +18,8 @@ import cv2
 import numpy as np
 
 from keyframes_gan import measure, report
-from keyframes_gan.errors import run_door
+from keyframes_gan.atomic import unwritable
+from keyframes_gan.errors import MediaError, run_door
 from keyframes_gan.pipeline.settings import Settings
 from keyframes_gan.pipeline.stream import restore_video
 from keyframes_gan.types import Image
@@ -58,7 +59,7 @@ def make_clip(path: Path) -> None:
     """Write the portrait clip, losslessly but for 4:2:0."""
     encoding = Encoding(crf=0)
     with VideoWriter(path, size=(CLIP_SIZE, CLIP_SIZE), time_base=1 / CLIP_RATE, rate=CLIP_RATE, encoding=encoding) as writer:
-        for index, picture in enumerate(portrait_clip()):
+        for index, picture in enumerate(portrait_clip(CLIP_FRAMES)):
             writer.write(picture, index / CLIP_RATE)
 
 
@@ -80,9 +81,15 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--output", type=Path, default=Path("demo"), help="folder for the results (default: demo)")
     given = parser.parse_args(argv)
     folder: Path = given.output
-    folder.mkdir(parents=True, exist_ok=True)
     original = given.input or folder / "original.mp4"
     compressed, restored, comparison = (folder / f"{name}.mp4" for name in ("compressed", "restored", "comparison"))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise unwritable(folder, error) from error
+    if original.resolve() in {path.resolve() for path in (compressed, restored, comparison)}:
+        msg = f"--input: expected a video that the demonstration does not write itself, got {original}; rename it or change --output"
+        raise MediaError(msg)
     if given.input is None:
         make_clip(original)
     compress(original, compressed, crf=CRF)

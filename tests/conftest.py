@@ -7,8 +7,10 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -82,3 +84,42 @@ def synthetic_clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
     target = base / "clips_42.jsonl"
     target.write_text("".join(json.dumps({"version": 1, **row}) + "\n" for row in rows))
     return target
+
+
+@pytest.fixture(scope="session")
+def portrait_video(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give a video made with PyAV alone: a public-domain portrait that drifts, 12 frames of 224x224 at 25/s, and a tone.
+
+    Its key frames are 0, 5 and 10.
+    """
+    from skimage.data import astronaut  # noqa: PLC0415  # slow to import
+
+    path, portrait = tmp_path_factory.mktemp("portrait") / "portrait.mp4", astronaut()
+    with av.open(str(path), "w") as output:
+        picture = output.add_stream("libx264", rate=25, options={"crf": "16", "g": "5", "bf": "0", "sc_threshold": "0", "preset": "fast"})
+        picture.width, picture.height, picture.pix_fmt = 224, 224, "yuv420p"
+        sound = output.add_stream("aac", rate=48000, layout="mono", bit_rate=64000)
+        for index in range(12):
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(portrait[0:224, 106 + index : 330 + index]), format="rgb24")
+            frame.pts = index
+            output.mux(picture.encode(frame))
+        output.mux(picture.encode(None))
+        for first in range(0, 48000 * 12 // 25, 1024):
+            wave = np.sin(2 * np.pi * 440 * (first + np.arange(1024)) / 48000).astype(np.float32) * 0.3
+            samples = av.AudioFrame.from_ndarray(wave[None], format="fltp", layout="mono")
+            samples.sample_rate, samples.pts, samples.time_base = 48000, first, Fraction(1, 48000)
+            output.mux(sound.encode(samples))
+        output.mux(sound.encode(None))
+    return path
+
+
+@pytest.fixture(scope="session")
+def identity_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give a weights file of a `DMSASFFNetLite` as it is made: its residual output is zero, it changes nothing."""
+    from safetensors.torch import save_file  # noqa: PLC0415  # imports torch
+
+    import archs  # noqa: PLC0415
+
+    path = tmp_path_factory.mktemp("weights") / "identity.safetensors"
+    save_file({key: value.contiguous() for key, value in archs.build("DMSASFFNetLite").state_dict().items()}, path)
+    return path

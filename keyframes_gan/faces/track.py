@@ -55,6 +55,8 @@ THOROUGH_EVERY = 10
 APPEARANCE_WEIGHT = 0.5
 APPEARANCE_RATE = 0.2
 MOTION_RATE = 0.6
+LATE_FRAMES = 15
+"""How many frames a newly found face is followed back at most, whatever the distance of the searches: these pictures are kept."""
 
 
 @dataclass
@@ -195,7 +197,7 @@ class FaceTracker:
         self._tracks: list[_Track] = []
         self._next_id = 0
         self._since, self._searches = every, 0
-        self._recent: deque[tuple[Frame, list[npt.NDArray[np.float32]]]] = deque(maxlen=max(every - 1, 1))
+        self._recent: deque[tuple[Frame, list[npt.NDArray[np.float32]]]] = deque(maxlen=min(max(every - 1, 1), LATE_FRAMES))
         self.cut = False
 
     def update(self, frame: Frame) -> list[Observation]:

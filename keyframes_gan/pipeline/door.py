@@ -6,10 +6,10 @@ import sys
 from typing import TYPE_CHECKING
 
 from keyframes_gan import report
-from keyframes_gan.errors import EXIT_USER_ERROR
+from keyframes_gan.errors import EXIT_USER_ERROR, UserError
 from keyframes_gan.pipeline.paper import restore_preprocessed
 from keyframes_gan.pipeline.settings import Settings
-from keyframes_gan.pipeline.stream import restore_video
+from keyframes_gan.pipeline.stream import check_targets, restore_video
 from keyframes_gan.video.write import Encoding
 
 if TYPE_CHECKING:
@@ -17,7 +17,16 @@ if TYPE_CHECKING:
 
 
 def settings_of(given: argparse.Namespace) -> Settings:
-    """Return the checked settings of a command line."""
+    """Return the checked settings of a command line.
+
+    Raises:
+        UserError: a value out of range, named with its flag.
+    """
+    try:
+        encoding = Encoding(codec=given.codec, crf=given.quality, preset=given.preset)
+    except UserError as error:
+        msg = f"--codec, --quality, --preset: {error}"
+        raise UserError(msg) from error
     return Settings(
         restorer=given.restorer,
         weights=given.weights,
@@ -31,12 +40,13 @@ def settings_of(given: argparse.Namespace) -> Settings:
         max_faces=given.max_faces,
         smoothing=given.smoothing,
         no_face=given.no_face,
-        encoding=Encoding(codec=given.codec, crf=given.quality, preset=given.preset),
+        encoding=encoding,
     )
 
 
 def restore_file(given: argparse.Namespace) -> int:
     """Restore one video; 0 when it is written."""
+    check_targets(given.input, {"-o": given.output, "--compare": given.compare, "--report": given.report})
     outcome = restore_video(given.input, given.output, settings_of(given), compare=given.compare)
     for note in outcome.notes:
         sys.stderr.write(f"note: {note}\n")

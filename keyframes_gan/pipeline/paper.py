@@ -12,11 +12,12 @@ Key frames come in high quality, from the original video; crops, landmarks and m
 
 from __future__ import annotations
 
+import glob
 import json
 import shutil
 import time
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,14 +26,16 @@ import numpy as np
 from tqdm import tqdm
 
 from data.clips import ClipRecord, read_clips, read_crop
-from keyframes_gan import report, restorers
-from keyframes_gan.errors import UserError
+from keyframes_gan import report, restorers, weights
+from keyframes_gan.atomic import PART_PREFIX, unwritable
+from keyframes_gan.errors import MediaError, UserError
 from keyframes_gan.faces import align
 from keyframes_gan.keyframes.fit import fit
 from keyframes_gan.keyframes.memory import KeyframeMemory
 from keyframes_gan.keyframes.warp import warp
 from keyframes_gan.pipeline.clock import Stopwatch
-from keyframes_gan.preprocess.layout import publish, save_picture, temporary_folder
+from keyframes_gan.preprocess.layout import PART, publish, save_picture, temporary_folder
+from keyframes_gan.preprocess.records import read_record
 from keyframes_gan.types import FaceClip, Frame, Image, Reference
 from keyframes_gan.video.read import VideoReader
 from keyframes_gan.video.write import VideoWriter
@@ -66,8 +69,8 @@ class Job:
         return self.record.name
 
 
-def jobs_of(base: Path, crf: int, settings: Settings, *, save_stages: bool) -> list[Job]:
-    """Return the clips in B/clips_CRF.jsonl.
+def jobs_of(base: Path, crf: int, asked: dict[str, Any]) -> list[Job]:
+    """Return the clips in B/clips_CRF.jsonl; `asked` is all that shapes the results besides the clips.
 
     Raises:
         UserError: there is no such list, or something it names is missing.
@@ -76,48 +79,67 @@ def jobs_of(base: Path, crf: int, settings: Settings, *, save_stages: bool) -> l
     if not listing.is_file():
         msg = f"--base_path: expected {listing}, got no such file; run python preprocessing.py --base_path {base} --crf {crf} first"
         raise UserError(msg)
+    records = read_clips(listing)
     rows = [json.loads(line) for line in listing.read_text(encoding="utf-8").splitlines() if line.strip()]
-    asked = {"restorer": settings.restorer, "weights": settings.weights, "precision": settings.precision, "save_stages": save_stages}
-    return [
-        Job(
+    return [_job(base, row, record, asked) for row, record in zip(rows, records, strict=True)]
+
+
+def _job(base: Path, row: dict[str, Any], record: ClipRecord, asked: dict[str, Any]) -> Job:
+    try:
+        matrices = np.load(record.folder / "matrices.npy", allow_pickle=False)
+        job = Job(
             record=record,
             base=base,
             compressed=base / row["compressed"],
             first=int(row["first"]),
             times=tuple(Fraction(each) for each in row["times"]),
             fingerprint={**asked, "clip_sha256": row["sha256"]},
-            matrices=np.load(record.folder / "matrices.npy", allow_pickle=False),
+            matrices=matrices,
         )
-        for row, record in zip(rows, read_clips(listing), strict=True)
-    ]
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        msg = f"{record.folder}: its record or matrices.npy cannot be read (an error on {error}); run preprocessing.py again"
+        raise UserError(msg) from error
+    if matrices.shape != (len(record), 2, 3) or len(job.times) != len(record):
+        msg = f"{record.folder}: {len(record)} frames, but matrices {matrices.shape} and {len(job.times)} times; run preprocessing.py again"
+        raise UserError(msg)
+    return job
+
+
+def _asked(settings: Settings, restorer: Restorer, *, save_stages: bool) -> dict[str, Any]:
+    """Return, as plain JSON values, what the results depend on besides the clip: a change of it means doing the clip again."""
+    source = None if restorer.spec.weights is None else settings.weights or restorer.spec.weights
+    return {
+        "restorer": settings.restorer,
+        "weights_sha256": None if source is None else weights.digest(weights.locate(source)),
+        "precision": settings.precision,
+        "save_stages": save_stages,
+        "encoding": asdict(settings.encoding),
+    }
 
 
 def restore_preprocessed(base: Path, crf: int, settings: Settings, *, save_stages: bool = False, progress: bool = True) -> list[str]:
     """Restore every clip of `base` at `crf`, leaving alone what is complete; return one line per clip that failed.
 
     Raises:
-        UserError: there are no preprocessed clips, or the restorer cannot be built.
+        UserError: there are no preprocessed clips, the restorer cannot be built, or the results cannot be written.
     """
-    jobs = jobs_of(base, crf, settings, save_stages=save_stages)
+    restorer = restorers.find(settings.restorer, device=settings.device, precision=settings.precision, weights=settings.weights)
+    jobs = jobs_of(base, crf, _asked(settings, restorer, save_stages=save_stages))
     root = base / "inference" / settings.restorer / f"max_keyframes_{settings.max_keyframes}" / settings.policy.upper()
-    root.mkdir(parents=True, exist_ok=True)
     waiting = [job for job in jobs if _done(root, job) is None]
     problems = []
     with tqdm(total=sum(len(job.record) for job in waiting), unit="frame", disable=not progress) as bar:
-        restorer = None
         for job in waiting:
-            restorer = restorer or _build(settings)
             bar.set_description(job.name)
             try:
                 _Run(job, restorer, settings, root, save_stages=save_stages).go(bar)
             except UserError as error:
                 problems.append(f"{job.name}: {error}")
-    _write_timing(root, jobs)
+            except OSError as error:
+                problems.append(f"{job.name}: {unwritable(root / job.name, error)}")
+    if any(_done(root, job) for job in jobs):
+        _write_timing(root, jobs)
     return problems
-
-
-def _build(settings: Settings) -> Restorer:
-    return restorers.find(settings.restorer, device=settings.device, precision=settings.precision, weights=settings.weights)
 
 
 def _done(root: Path, job: Job) -> dict[str, Any] | None:
@@ -125,8 +147,8 @@ def _done(root: Path, job: Job) -> dict[str, Any] | None:
     path = root / job.name / DONE
     if not path.is_file() or not all((root / video / f"{job.name}.mp4").is_file() for video in VIDEOS):
         return None
-    noted: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return noted if noted["fingerprint"] == job.fingerprint else None
+    noted = read_record(path)
+    return noted if noted is not None and noted.get("fingerprint") == job.fingerprint else None
 
 
 def _write_timing(root: Path, jobs: list[Job]) -> None:
@@ -160,6 +182,7 @@ class _Run:
         """Restore the clip, write its videos, and then the folder that says it is complete."""
         start = time.perf_counter()
         final = self._root / self._job.name
+        self._remove_leftovers()
         work = temporary_folder(final)
         try:
             for stage in STAGES if self._save_stages else ():
@@ -178,6 +201,15 @@ class _Run:
             publish(work, final)
         finally:
             shutil.rmtree(work, ignore_errors=True)
+
+    def _remove_leftovers(self) -> None:
+        """Remove what a killed run left of this clip."""
+        name = glob.escape(self._job.name)
+        for folder in self._root.glob(f".{name}.*{PART}"):
+            shutil.rmtree(folder)
+        for video in VIDEOS:
+            for part in (self._root / video).glob(f"{PART_PREFIX}*-{name}.mp4"):
+                part.unlink()
 
     def _writers(self, reader: VideoReader) -> list[VideoWriter]:
         info, size = reader.info, self._size
@@ -204,7 +236,9 @@ class _Run:
         """Write every frame of the video; yield the frame when it had a face, else None."""
         first, count = self._job.first, len(self._job.record)
         waiting: list[Frame] = []
+        index = -1
         for frame in reader:
+            index = frame.index
             if first <= frame.index < first + count:
                 waiting.append(frame)
                 if len(waiting) == self._restorer.spec.clip_length or frame.index == first + count - 1:
@@ -214,6 +248,9 @@ class _Run:
             else:
                 writers[0].write(frame.rgb, frame.time)
                 yield None
+        if index < first + count - 1:
+            msg = f"{self._job.compressed}: expected at least {first + count} frames, got {index + 1}; run preprocessing.py again"
+            raise MediaError(msg)
 
     def _clip(self, frames: list[Frame], work: Path, writers: list[VideoWriter]) -> None:
         indices = [frame.index - self._job.first for frame in frames]

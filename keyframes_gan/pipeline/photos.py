@@ -8,17 +8,13 @@ from typing import TYPE_CHECKING
 
 from keyframes_gan.errors import FaceError
 from keyframes_gan.faces import align, detectors
-from keyframes_gan.faces.identity import embed, similarity
+from keyframes_gan.faces.identity import SAME_PERSON, embed, similarity
 from keyframes_gan.faces.landmarks import Landmarker
 from keyframes_gan.types import CROP_SIZES, FloatArray, Image, Points, Reference
 from keyframes_gan.video.pictures import read_picture
 
 if TYPE_CHECKING:
     from keyframes_gan.keyframes.memory import KeyframeMemory
-
-
-SAME_PERSON = 0.9
-"""Cosine similarity of dlib identities from which two faces are one person (its Euclidean 0.6 on vectors of length 1.4)."""
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,9 @@ from keyframes_gan.keyframes.memory import POLICIES
 from keyframes_gan.video.write import Encoding
 
 NO_FACE = ("error", "copy")
+MAX_SMOOTHING = 10.0
+"""More would need a look-ahead, and so a memory, of more than about 40 frames."""
+MAX_EVERY = 250
 
 
 @dataclass(frozen=True)
@@ -28,7 +31,7 @@ class Settings:
         detector: name of a face detector.
         every: the whole picture is searched for faces every so many frames.
         max_faces: restore only so many faces at a time, the largest; None for all.
-        smoothing: standard deviation in frames of the landmark smoothing; 0 for none.
+        smoothing: standard deviation in frames of the landmark smoothing, 0 (none) to 10; more than 1.6 lengthens the look-ahead.
         no_face: when no face is found in the whole video: "error", or "copy" to pass it through.
         encoding: how the output is encoded.
 
@@ -54,9 +57,9 @@ class Settings:
         checks = (
             (self.max_keyframes >= 1, f"--max_keyframes: expected at least 1, got {self.max_keyframes}"),
             (self.policy in POLICIES, f"--policy: expected one of {', '.join(POLICIES)}, got {self.policy!r}"),
-            (self.every >= 1, f"--detect-every: expected at least 1 frame, got {self.every}"),
+            (1 <= self.every <= MAX_EVERY, f"--detect-every: expected 1 to {MAX_EVERY} frames, got {self.every}"),
             (self.max_faces is None or self.max_faces >= 1, f"--max-faces: expected at least 1, got {self.max_faces}"),
-            (self.smoothing >= 0, f"--smoothing: expected a standard deviation of 0 or more frames, got {self.smoothing}"),
+            (0 <= self.smoothing <= MAX_SMOOTHING, f"--smoothing: expected 0 to {MAX_SMOOTHING:.0f} frames, got {self.smoothing}"),
             (self.no_face in NO_FACE, f"--no-face: expected one of {', '.join(NO_FACE)}, got {self.no_face!r}"),
         )
         for passed, message in checks:

@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from keyframes_gan import report, restorers
 from keyframes_gan.errors import FaceError, MediaError
-from keyframes_gan.faces.smooth import TrackSmoother
+from keyframes_gan.faces.smooth import TrackSmoother, half_window
 from keyframes_gan.faces.track import FaceStream, FaceTracker
 from keyframes_gan.keyframes.memory import KeyframeMemory
 from keyframes_gan.pipeline.clock import Stopwatch
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from keyframes_gan.types import Restorer, VideoInfo
 
 LABELS = ("input", "restored")
+LOOK_AHEAD = 15
+MAX_GAP = 10
+"""Frames without the face that are bridged."""
 FORGET_FRAMES = 50
 """Frames of absence after which a person's key frames are let go."""
 
@@ -167,6 +170,34 @@ class Output:
             self._pair.write(report.side_by_side([slot.frame.rgb, slot.picture], LABELS), slot.frame.time)
 
 
+def check_targets(source: Path, targets: dict[str, Path | None]) -> None:
+    """Refuse outputs that would overwrite the input or one another, and folders that are not there, before any work is done.
+
+    Args:
+        source: the input.
+        targets: outputs by flag; None where none is wanted.
+
+    Raises:
+        MediaError: one line naming the flag and the file.
+    """
+    taken = {source.resolve(): "-i"}
+    for flag, path in targets.items():
+        if path is None:
+            continue
+        other = taken.setdefault(path.resolve(), flag)
+        if other != flag:
+            msg = f"{flag}: expected another file than that of {other}, got {path} for both"
+            raise MediaError(msg)
+        if not path.parent.is_dir():
+            msg = f"{flag}: cannot write {path}, the folder {path.parent} does not exist; make it or choose another output path"
+            raise MediaError(msg)
+
+
+def smoother_of(settings: Settings) -> TrackSmoother:
+    """Return the landmark smoother; its look-ahead covers half the smoothing window and the longest gap that is bridged."""
+    return TrackSmoother(sigma=settings.smoothing, look_ahead=max(LOOK_AHEAD, half_window(settings.smoothing) + MAX_GAP), max_gap=MAX_GAP)
+
+
 def restore_video(source: Path, target: Path, settings: Settings, *, compare: Path | None = None, progress: bool = True) -> Outcome:
     """Restore every face in `source` and write `target`: same frames, times, colours, sound and subtitles.
 
@@ -183,15 +214,12 @@ def restore_video(source: Path, target: Path, settings: Settings, *, compare: Pa
         WeightsError: the restorer's weights cannot be had.
     """
     clock, start = Stopwatch(), time.perf_counter()
-    for path in (target, compare):
-        if path is not None and path.resolve() == source.resolve():
-            msg = f"-o: expected another file than the input, got {path} for both"
-            raise MediaError(msg)
+    check_targets(source, {"-o": target, "--compare": compare})
     outcome = Outcome(source, target, settings.restorer)
     with VideoReader(source) as reader:
         restorer = restorers.find(settings.restorer, device=settings.device, precision=settings.precision, weights=settings.weights)
         tracker = FaceTracker(settings.detector, every=settings.every, max_faces=settings.max_faces)
-        stream = FaceStream(tracker, TrackSmoother(sigma=settings.smoothing))
+        stream = FaceStream(tracker, smoother_of(settings))
         compositor = Compositor(restorer, settings, PhotoAlbum(settings.references, settings.detector), clock)
         with Output(reader, target, compare, settings) as output:
             _run(reader, stream, compositor, output, clock, outcome, progress=progress)

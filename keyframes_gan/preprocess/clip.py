@@ -116,7 +116,7 @@ def main_face(video: Path, settings: Settings, step: Step) -> FaceTrack:
 def write_clip(source: Path, compressed: Path, crf: int, track: FaceTrack, settings: Settings, step: Step) -> int:
     """Write the clip's files from both videos read in step, and return its number of frames."""
     kind: type[DefaultLayout | OfficialLayout] = OfficialLayout if settings.layout == "official" else DefaultLayout
-    layout = kind(settings, source.stem, crf, settings.size or native_size(track.points, CROP_SIZES))
+    layout = kind(settings, source.stem, crf, settings.size or native_size(track.points, CROP_SIZES, template=settings.template))
     try:
         times, keys, rate = _write_frames(layout, source, compressed, track, settings, step)
         layout.finish(

@@ -80,7 +80,7 @@ class Layout:
 
     def __init__(self, settings: Settings, size: int, finals: dict[Path, tuple[str, ...]]) -> None:
         self.settings = settings
-        self.spec = CropSpec("paper" if settings.layout == "official" else "eyes", size)
+        self.spec = CropSpec(settings.template, size)
         self.finals = list(finals)
         self.works = [temporary_folder(final) for final in finals]
         for work, subfolders in zip(self.works, finals.values(), strict=True):

@@ -6,9 +6,12 @@ import re
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from keyframes_gan.errors import UserError
+
+if TYPE_CHECKING:
+    from keyframes_gan.faces.align import Template
 
 SUFFIXES = (".mp4", ".mkv", ".mov", ".avi", ".webm")
 LAYOUTS = ("default", "official")
@@ -72,7 +75,7 @@ class Settings:
             _require(self.key_seconds is None, "--layout official: every round(rate)-th frame is a key frame there; leave out --keyframes")
 
     @property
-    def template(self) -> str:
+    def template(self) -> Template:
         """The crop's template: the published rule in the published layout, its steady form otherwise."""
         return "paper" if self.layout == "official" else "eyes"
 

@@ -48,7 +48,7 @@ def find(name: str, **settings: Any) -> Restorer:  # noqa: ANN401
     if name not in RESTORERS:
         close = difflib.get_close_matches(name, RESTORERS, n=1)
         hint = f"did you mean {close[0]}? " if close else ""
-        msg = f"--restorer: expected one of {', '.join(RESTORERS)}, got {name!r}; {hint}see --list"
+        msg = f"--restorer: expected one of {', '.join(RESTORERS)}, got {name!r}; {hint}see --help"
         raise UserError(msg)
     restorer: Restorer = importlib.import_module(RESTORERS[name][0]).create(**settings)
     return restorer

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+DEVICE_TYPES = ("cpu", "cuda", "mps")
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
@@ -48,6 +49,9 @@ def choose_device(name: str) -> torch.device:
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if name.partition(":")[0] not in DEVICE_TYPES:
+        msg = f"--device: expected auto, {', '.join(DEVICE_TYPES)}, or cuda:1 and so on, got {name!r}; use --device auto"
+        raise UserError(msg)
     try:
         torch.empty(1, device=name)
     except (RuntimeError, AssertionError) as error:
