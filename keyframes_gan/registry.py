@@ -17,6 +17,8 @@ import types
 from functools import lru_cache
 from typing import Any
 
+import numpy as np
+
 
 def _supply_functional_tensor() -> None:
     """Stand in for the module that BasicSR's degradations take `rgb_to_grayscale` from."""
@@ -91,13 +93,35 @@ __all__ = [
     "register_all",
 ]
 
-# (package, the mapping in it: name -> module, BasicSR's registry). Metrics are added by name where the package lists modules.
+# (package, the mapping in it: name -> module, BasicSR's registry). Metrics have a mapping of another kind and come apart.
 SOURCES: tuple[tuple[str, str, Any], ...] = (
     ("archs", "ARCHS", ARCH_REGISTRY),
     ("data", "DATASETS", DATASET_REGISTRY),
     ("losses", "LOSSES", LOSS_REGISTRY),
     ("keyframes_gan.models", "MODELS", MODEL_REGISTRY),
 )
+
+
+class OwnMetric:
+    """A metric of `keyframes_gan.metrics` as BasicSR calls its own: on uint8 BGR pictures, `img` against `img2`, the original.
+
+    Its model is loaded at the first call.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._scorer: Any = None
+
+    def __call__(self, img: Any, img2: Any) -> float:  # noqa: ANN401
+        """Return the score.
+
+        Raises:
+            WeightsError: the metric needs weights that are not here.
+        """
+        if self._scorer is None:
+            self._scorer = importlib.import_module("keyframes_gan.metrics").load(self.name)
+        original, picture = (np.ascontiguousarray(bgr[:, :, ::-1]) for bgr in (img2, img))
+        return float(self._scorer(original, picture))
 
 
 def _put(registry: Any, name: str, part: Any) -> None:  # noqa: ANN401
@@ -116,3 +140,5 @@ def register_all() -> None:
         mapping: dict[str, str] = getattr(importlib.import_module(package), listing)
         for name, module in mapping.items():
             _put(registry, name, getattr(importlib.import_module(module), name))
+    for name in importlib.import_module("keyframes_gan.metrics").METRICS:
+        _put(METRIC_REGISTRY, name, OwnMetric(name))

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 import archs
 import losses
-from keyframes_gan import options
+from keyframes_gan import metrics, options
 from keyframes_gan.errors import OptionsError
 from keyframes_gan.options import schemas
 from keyframes_gan.options.reading import Place, read_text
@@ -102,7 +102,7 @@ train:
     assert "given twice, first at line 11" in text_found
     assert 'got "nope.jsonl"' in text_found
     assert "python/object/apply:os.system is not allowed" in text_found
-    assert "expected one of DMSASFFNetLite, DMSASFFNet, MultiScaleDiscriminator" in text_found
+    assert "expected one of DMSASFFNetLite, DMSASFFNet, got" in text_found
 
 
 def test_unsafe_tag_runs_nothing(file: Path, tmp_path: Path) -> None:
@@ -213,9 +213,18 @@ def _members(annotation: object) -> list[type[schemas.Section]]:
 
 
 def test_network_sections_fit_the_constructors() -> None:
-    for section in _members(schemas.Network):
+    for section in [*_members(schemas.Generator), *_members(schemas.Discriminator)]:
         parameters = inspect.signature(archs.find(section.__name__)).parameters
         assert set(section.model_fields) - {"type"} == set(parameters)
+
+
+def test_metric_sections_cover_our_metrics_and_know_which_way_is_better() -> None:
+    better = {
+        name: section.model_fields["better"].default
+        for section in (schemas.OwnFidelity, schemas.OwnDistance)
+        for name in typing.get_args(section.model_fields["type"].annotation)
+    }
+    assert better == {name: "higher" if metric.higher_is_better else "lower" for name, metric in metrics.METRICS.items()}
 
 
 def test_loss_sections_fit_the_constructors() -> None:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import importlib
+import math
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from keyframes_gan import registry
+from keyframes_gan import metrics, registry
 
 FOLDERS = [
-    ("archs", "ARCHS", "*_arch.py"),
     ("data", "DATASETS", "*_dataset.py"),
     ("losses", "LOSSES", "*_loss.py"),
     ("keyframes_gan.models", "MODELS", "*_model.py"),
@@ -36,6 +37,17 @@ def test_every_listed_part_is_registered_under_its_name() -> None:
             part = known.get(name)
             assert part.__name__ == name
             assert part.__module__ == module
+
+
+def test_own_metrics_score_bgr_pictures_against_the_original() -> None:
+    registry.register_all()
+    rng = np.random.default_rng(0)
+    original = rng.integers(0, 256, (32, 32, 3), dtype=np.uint8)
+    picture = np.clip(original.astype(int) + rng.integers(-9, 10, original.shape), 0, 255).astype(np.uint8)
+    expected = 10 * math.log10(255**2 / np.mean((original.astype(float) - picture.astype(float)) ** 2))
+    pair = {"img": picture[:, :, ::-1], "img2": original[:, :, ::-1]}
+    assert registry.calculate_metric(pair, {"type": "psnr"}) == pytest.approx(expected, abs=1e-6)
+    assert set(metrics.METRICS) <= set(registry.METRIC_REGISTRY.keys())
 
 
 def test_basicsr_is_imported_with_its_own_parts() -> None:

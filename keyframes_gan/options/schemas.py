@@ -72,6 +72,14 @@ class DMSASFFNet(Section):
     joint_vgg: bool | None = None
 
 
+class VGGStyleDiscriminator256(Section):
+    """`archs.discriminator_arch.VGGStyleDiscriminator256`: for patches of 256 pixels."""
+
+    type: Literal["VGGStyleDiscriminator256"]
+    num_in_ch: Positive | None = None
+    num_feat: Positive | None = None
+
+
 class MultiScaleDiscriminator(Section):
     """`archs.discriminator_arch.MultiScaleDiscriminator`."""
 
@@ -82,7 +90,8 @@ class MultiScaleDiscriminator(Section):
     num_discriminators: Positive | None = None
 
 
-Network = Annotated[DMSASFFNetLite | DMSASFFNet | MultiScaleDiscriminator, Field(discriminator="type")]
+Generator = Annotated[DMSASFFNetLite | DMSASFFNet, Field(discriminator="type")]
+Discriminator = Annotated[MultiScaleDiscriminator | VGGStyleDiscriminator256, Field(discriminator="type")]
 
 
 # Losses.
@@ -219,13 +228,38 @@ class DMSASFFNetDataset(Section):
 
 
 # What all recipes share.
-class Metric(Section):
-    """A metric of BasicSR, by its registry name."""
+class Fidelity(Section):
+    """PSNR and SSIM of BasicSR, by their registry names."""
 
-    type: Literal["calculate_psnr", "calculate_ssim", "calculate_niqe"]
+    type: Literal["calculate_psnr", "calculate_ssim"]
     crop_border: Count = 0
     test_y_channel: bool = False
-    better: Literal["higher", "lower"] = "higher"
+    better: Literal["higher"] = "higher"
+
+
+class Niqe(Section):
+    """NIQE of BasicSR."""
+
+    type: Literal["calculate_niqe"]
+    crop_border: Count = 0
+    better: Literal["lower"] = "lower"
+
+
+class OwnFidelity(Section):
+    """Metrics of `keyframes_gan.metrics` of which more is better."""
+
+    type: Literal["psnr", "ssim"]
+    better: Literal["higher"] = "higher"
+
+
+class OwnDistance(Section):
+    """Metrics of `keyframes_gan.metrics` of which less is better."""
+
+    type: Literal["lpips", "brisque", "brisque_paper", "niqe"]
+    better: Literal["lower"] = "lower"
+
+
+Metric = Annotated[Fidelity | Niqe | OwnFidelity | OwnDistance, Field(discriminator="type")]
 
 
 class Validation(Section):
@@ -312,8 +346,8 @@ class DMSASFFNetTraining(Section):
     dist_params: Distributed = Distributed()
     find_unused_parameters: bool = False
     datasets: dict[Annotated[str, Field(pattern=r"^(train|val(_[A-Za-z0-9]+)?|test(_[A-Za-z0-9]+)?)$")], DMSASFFNetDataset]
-    network_g: Network
-    network_d: Network | None = None
+    network_g: Generator
+    network_d: Discriminator | None = None
     path: Paths = Paths()
     train: Training | None = None
     val: Validation | None = None
