@@ -154,3 +154,9 @@ def make_video() -> Callable[..., Path]:
 def frames_of() -> Callable[[Path], list[tuple[Fraction, bool, Image]]]:
     """Give `frames_of(path)`: (time, is a key frame, picture) of every frame."""
     return decoded
+
+
+@pytest.fixture(scope="module")
+def module_tools() -> ModuleType:
+    """Give this module, for fixtures that live longer than a test."""
+    return sys.modules[__name__]
