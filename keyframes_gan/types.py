@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, get_args, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +26,8 @@ BoolArray = npt.NDArray[np.bool_]
 IMAGE_RANK = 3
 CLIP_RANK = 4
 LANDMARK_COUNTS = (5, 68)
+Template = Literal["paper", "eyes", "ffhq"]
+"""How a face is placed in its crop; `keyframes_gan.faces.align` says what each of them means."""
 CROP_SIZES = (256, 384, 512, 768, 1024)
 """Sides in pixels of the crops that fully convolutional restorers are fed; all are multiples of 64."""
 
@@ -198,6 +200,7 @@ class RestorerSpec:
     `crop_sizes`: the crop sides in pixels it accepts, ascending. `clip_length` and `overlap` in frames.
     `residual`: what counts is the difference between restored and given crop; it is then the difference that is warped back and
     added to the frame, so that an unchanged crop leaves the frame bit-exact instead of blurred by two resamplings.
+    `template`: how faces lie in the crops it was trained on, a template of `keyframes_gan.faces.align`.
     """
 
     name: str
@@ -209,10 +212,14 @@ class RestorerSpec:
     needs_reference: bool
     licence: str
     residual: bool = False
+    template: Template = "eyes"
 
     def __post_init__(self) -> None:
         if not self.crop_sizes or list(self.crop_sizes) != sorted(self.crop_sizes) or not 0 <= self.overlap < self.clip_length:
             msg = f"RestorerSpec {self.name}: crop_sizes {self.crop_sizes} ascending, 0 <= overlap {self.overlap} < clip {self.clip_length}"
+            raise ValueError(msg)
+        if self.template not in get_args(Template):
+            msg = f"RestorerSpec {self.name}: expected a template of {get_args(Template)}, got {self.template!r}"
             raise ValueError(msg)
 
 
@@ -244,3 +251,8 @@ class WeightsEntry:
     param_key: str | None
     licence: str
     provenance: str
+
+    @property
+    def restricted(self) -> bool:
+        """Whether the licence is not a free one: not for commercial use, or not stated at all."""
+        return any(word in self.licence.lower() for word in ("non-commercial", "noncommercial", "none stated"))

@@ -1,11 +1,16 @@
 """Aligned square crops of faces, and pasting them back.
 
-Two templates share one geometry, the one of Keyframes-GAN (IEEE TMM 2023): both eye centres on one horizontal line at 0.45 of the
+Two templates share the geometry of Keyframes-GAN (IEEE TMM 2023): both eye centres on one horizontal line at 0.45 of the
 crop's height, the eye on the left of the picture at 0.38 of its width, the other at 0.62.
 
     paper   exactly the public rule, with its integer truncations (whole-pixel eye centres, floored mid-point): jumps by up to a pixel
     eyes    the same rule in floating point, steady from frame to frame; a face turned so far that its eyes come together is not
             magnified without limit (see `EYES_FLOOR`)
+
+The third is the one that most restorers of still faces were trained on:
+
+    ffhq    eye centres, nose tip and mouth corners as near as a similarity brings them (least squares; Umeyama, PAMI 1991) to where
+            they lie on average in FFHQ (Karras et al., CVPR 2019), as published for crops of 512 pixels (`FFHQ_POINTS`)
 
 Convention: see `keyframes_gan.types`. `to_crop` maps frame (x, y) to crop (x, y).
 """
@@ -21,24 +26,28 @@ import numpy as np
 import numpy.typing as npt
 
 from keyframes_gan.errors import FaceError
-from keyframes_gan.types import check_image, check_shape
+from keyframes_gan.types import Template, check_image, check_shape
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from keyframes_gan.types import FloatArray, Image, Matrix, Points
 
-Template = Literal["paper", "eyes"]
 Border = Literal["reflect", "black"]
 
 LEFT_EYE = slice(36, 42)
 RIGHT_EYE = slice(42, 48)
 MOUTH = slice(48, 68)
+NOSE_TIP, MOUTH_LEFT, MOUTH_RIGHT = 30, 48, 54
 EYE_X = 0.38
 EYE_Y = 0.45
 EYE_SPAN = 1 - 2 * EYE_X
 EYES_FLOOR = 0.6
 """Template "eyes": the distance of the eyes counts as at least this part of the distance eyes-mouth (0.9 in a frontal face)."""
+
+FFHQ_POINTS = ((192.98138, 239.94708), (318.90277, 240.1936), (256.63416, 314.01935), (201.26117, 371.41043), (313.08905, 371.15118))
+"""Template "ffhq": eye centres, nose tip and mouth corners (left of the picture first) in a crop of `FFHQ_SIZE` pixels."""
+FFHQ_SIZE = 512
 
 DOT = 255
 MINIFY_SIGMA = 0.4
@@ -49,7 +58,7 @@ BORDERS: dict[str, int] = {"reflect": cv2.BORDER_REFLECT_101, "black": cv2.BORDE
 
 @dataclass(frozen=True)
 class CropSpec:
-    """How a face is cut out: the `template` ("paper" or "eyes") and the side of the square crop in pixels."""
+    """How a face is cut out: the `template` ("paper", "eyes" or "ffhq") and the side of the square crop in pixels."""
 
     template: Template = "eyes"
     size: int = 256
@@ -71,6 +80,8 @@ class CropSpec:
         _check_68(points)
         if self.template == "paper":
             return self._paper(points)
+        if self.template == "ffhq":
+            return self._ffhq(np.asarray(points, np.float64))
         return self._eyes(np.asarray(points, np.float64))
 
     def _paper(self, points: npt.NDArray[Any]) -> Matrix:
@@ -83,6 +94,17 @@ class CropSpec:
         middle = (left + right) / 2
         distance = max(float(np.hypot(*(right - left))), EYES_FLOOR * float(np.hypot(*(points[MOUTH].mean(axis=0) - middle))))
         return self._similarity(right - left, middle, distance)
+
+    def _ffhq(self, points: npt.NDArray[np.float64]) -> Matrix:
+        source, target = five_points(points), np.array(FFHQ_POINTS, np.float64) * (self.size / FFHQ_SIZE)
+        source_middle, target_middle = source.mean(axis=0), target.mean(axis=0)
+        (x, y), (u, v) = (source - source_middle).T, (target - target_middle).T
+        along, across = float((x * u + y * v).sum()), float((y * u - x * v).sum())
+        if along == across == 0:
+            msg = "expected landmarks of a face, got all on one spot; use another detector or leave this frame out"
+            raise FaceError(msg)
+        linear = np.array([[along, across], [-across, along]], np.float64) / float((x * x + y * y).sum())
+        return np.column_stack([linear, target_middle - linear @ source_middle])
 
     def _similarity(self, direction: npt.NDArray[np.float64], middle: npt.NDArray[np.float64], distance: float) -> Matrix:
         if distance <= 0:
@@ -100,6 +122,14 @@ def _check_68(points: npt.NDArray[Any]) -> None:
     if points.shape != (68, 2):
         msg = f"landmarks: expected (68, 2), got {points.shape}"
         raise ValueError(msg)
+
+
+def five_points(points: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+    """Return eye centres, nose tip and mouth corners, float64 (5, 2), left of the picture first, of 68 landmarks (68, 2)."""
+    _check_68(points)
+    given = np.asarray(points, np.float64)
+    eyes = (given[LEFT_EYE].mean(axis=0), given[RIGHT_EYE].mean(axis=0))
+    return np.stack([*eyes, given[NOSE_TIP], given[MOUTH_LEFT], given[MOUTH_RIGHT]])
 
 
 def native_size(points: npt.NDArray[Any], sizes: Sequence[int], *, template: Template = "eyes") -> int:

@@ -86,8 +86,9 @@ class Person:
 
     def _clip(self) -> FaceClip:
         points = np.stack([face.points for _, face in self._pending])
-        self._fit_size(align.native_size(points, self._restorer.spec.crop_sizes))
-        spec = align.CropSpec("eyes", self._size)
+        template = self._restorer.spec.template
+        self._fit_size(align.native_size(points, self._restorer.spec.crop_sizes, template=template))
+        spec = align.CropSpec(template, self._size)
         matrices = [spec.to_crop(face.points) for _, face in self._pending]
         landmarks = [align.transform_points(face.points, matrix) for (_, face), matrix in zip(self._pending, matrices, strict=True)]
         crops = [align.crop(slot.frame.rgb, matrix, self._size) for (slot, _), matrix in zip(self._pending, matrices, strict=True)]

@@ -90,6 +90,32 @@ def test_eyes_land_on_the_template(template: align.Template) -> None:
     np.testing.assert_allclose(moved[align.RIGHT_EYE].mean(0), (0.62 * size, 0.45 * size), atol=tolerance)
 
 
+@pytest.mark.parametrize("size", [512, 256])
+def test_ffhq_template_is_undone_exactly_for_a_face_that_is_the_template(size: int) -> None:
+    angle, scale, shift = 0.3, 0.37, np.array([81.5, -12.25])
+    turn = scale * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    template = np.array(align.FFHQ_POINTS)
+    points = np.zeros((68, 2))
+    points[[*range(36, 42)]], points[[*range(42, 48)]] = template[0], template[1]
+    points[30], points[48], points[54] = template[2:]
+    matrix = align.CropSpec("ffhq", size).to_crop(points @ turn.T + shift)
+    np.testing.assert_allclose(align.scale_of(matrix), size / 512 / scale, rtol=1e-9)
+    moved = align.transform_points(align.five_points(points @ turn.T + shift), matrix)
+    np.testing.assert_allclose(moved, template * size / 512, atol=1e-3)
+
+
+def test_ffhq_template_is_the_least_squares_similarity() -> None:
+    points = np.random.default_rng(5).normal(200, 60, (68, 2))
+    points[36:48, 1] -= 100
+    matrix = align.CropSpec("ffhq", 512).to_crop(points)
+    five, target = align.five_points(points), np.array(align.FFHQ_POINTS)
+    design = np.zeros((10, 4))
+    design[0::2] = np.stack([five[:, 0], five[:, 1], np.ones(5), np.zeros(5)], axis=1)
+    design[1::2] = np.stack([five[:, 1], -five[:, 0], np.zeros(5), np.ones(5)], axis=1)
+    (a, b, x, y), *_ = np.linalg.lstsq(design, target.reshape(-1), rcond=None)
+    np.testing.assert_allclose(matrix, [[a, b, x], [-b, a, y]], rtol=1e-9)
+
+
 def test_eyes_template_moves_as_smoothly_as_the_face() -> None:
     spec = align.CropSpec("eyes", 256)
     centre = np.array([160.0, 110.0])
@@ -107,16 +133,16 @@ def test_a_face_in_profile_is_not_magnified_without_limit() -> None:
 
 
 def test_landmarks_on_one_spot_are_refused_in_one_line() -> None:
-    for template in ("eyes", "paper"):
-        with pytest.raises(FaceError, match="both eyes on one spot"):
-            align.CropSpec(template).to_crop(np.full((68, 2), 5.0))
+    for template, words in (("eyes", "both eyes on one spot"), ("paper", "both eyes on one spot"), ("ffhq", "all on one spot")):
+        with pytest.raises(FaceError, match=words):
+            align.CropSpec(template).to_crop(np.full((68, 2), 5.0))  # type: ignore[arg-type]
 
 
 def test_wrong_shapes_and_names_are_refused() -> None:
     with pytest.raises(ValueError, match=r"\(68, 2\), got \(5, 2\)"):
         align.CropSpec().to_crop(np.zeros((5, 2)))
     with pytest.raises(ValueError, match="template"):
-        align.CropSpec("ffhq", 256)  # type: ignore[arg-type]
+        align.CropSpec("other", 256)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="mask"):
         picture = np.zeros((8, 8, 3), np.uint8)
         align.paste(picture, picture, np.eye(2, 3), mask=np.ones((4, 4), np.float32))
