@@ -176,3 +176,25 @@ def test_a_network_without_mask_sees_the_compressed_picture_instead(make: Make) 
     model.restore(spy, model.batch)  # type: ignore[arg-type]
     assert torch.equal(seen[0][0], data["reference"][0])
     assert torch.equal(seen[0][1], data["lq"][1])
+
+
+def test_the_full_recipe_makes_a_step(make: Make, made_checkpoint: Callable[..., Path]) -> None:
+    perceptual = "{type: EASFFNetPerceptualLoss, layer_weights: {relu2_2: 1, conv5_4: 1}, perceptual_weight: 10, style_weight: 1}"
+    source = made_checkpoint("vgg19_features")
+    model = make(
+        "network_g={type: DMSASFFNet}",
+        f"path:pretrain_network_vgg19={source}",
+        f"train:perceptual_opt={perceptual}",
+        *GAN,
+        "train:ema_decay=0",
+    )
+    stored = torch.load(source, weights_only=True)
+    assert torch.equal(model.net_g.vgg_extractor.vgg_net.conv1_1.weight, stored["features.0.weight"])
+    before = model.net_g.vgg_extractor.vgg_net.conv4_1.weight.clone()
+    model.update_learning_rate(1)
+    model.feed_data(batch(2))
+    model.optimize_parameters(1)
+    assert set(model.get_current_log()) == {"l_pix", "l_percep", "l_style", "l_g_gan", "l_d_real", "l_d_fake"}
+    assert all(torch.isfinite(torch.tensor(value)) for value in model.get_current_log().values())
+    assert torch.equal(model.net_g.vgg_extractor.vgg_net.conv4_1.weight, before)
+    assert len(model.optimizer_g.param_groups[0]["params"]) < len(list(model.net_g.parameters()))
