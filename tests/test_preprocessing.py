@@ -30,6 +30,7 @@ import preprocessing
 from keyframes_gan.errors import UserError, run_door
 from keyframes_gan.preprocess import Settings, Summary, clip, layout, run
 from keyframes_gan.preprocess.settings import find_videos
+from keyframes_gan.types import FaceTrack
 
 RATE = 12
 FRAMES = 20
@@ -398,3 +399,41 @@ def test_videos_come_in_natural_order(tmp_path: Path) -> None:
     for name in ("clip10.mp4", "clip2.MOV", "clip1.webm", ".hidden.mp4"):
         (tmp_path / "original" / name).touch()
     assert [path.name for path in find_videos(tmp_path)[0]] == ["clip1.webm", "clip2.MOV", "clip10.mp4"]
+
+
+@pytest.mark.parametrize(
+    ("chosen", "eyes", "mouth", "side"),
+    [
+        ("default", 40, 40, 256),
+        ("default", 80, 80, 384),
+        ("default", 50, 130, 384),
+        ("official", 50, 130, 256),
+        ("official", 80, 80, 384),
+        ("default", 400, 400, 1024),
+    ],
+)
+def test_native_size_loses_no_pixel_of_the_face(
+    videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chosen: str, eyes: int, mouth: int, side: int
+) -> None:
+    """The eyes stand 0.24 of the crop apart; template "eyes" takes their distance as at least 0.6 of that to the mouth."""
+    (tmp_path / "original").mkdir()
+    source = Path(shutil.copy(videos / "empty_road.mp4", tmp_path / "original" / "face.mp4"))
+    points = np.zeros((6, 68, 2), np.float32)
+    points[:, 36:42], points[:, 42:48], points[:, 48:68] = (64 - eyes / 2, 40), (64 + eyes / 2, 40), (64, 40 + mouth)
+    track = FaceTrack(0, 0, points, np.ones(6, np.bool_), np.ones(6, np.float32))
+    monkeypatch.setattr(clip, "main_face", lambda *_: track)
+    settings = Settings(base=tmp_path, layout=chosen, size=None)
+    assert clip.make_clip(source, 42, settings, lambda _: None) == clip.Outcome("face", 42, 6, kept=False)
+    folder = tmp_path / ("compressed_42" if chosen == "official" else "processed_42") / "face"
+    told = json.loads((folder / "clip.json").read_text())
+    assert (told["size"], told["options"]["size"]) == (side, "native")
+    crops = sorted((folder / ("crops" if chosen == "official" else "compressed")).iterdir())
+    assert {read(path).shape for path in crops} == {(side, side, 3)}
+    assert clip.make_clip(source, 42, settings, lambda _: None).kept
+
+
+def test_native_is_a_word_for_size() -> None:
+    assert preprocessing.parse(["--base_path", "B", "--size", "native"]).size is None
+    assert preprocessing.parse(["--base_path", "B", "--size", "384"]).size == 384
+    with pytest.raises(SystemExit):
+        preprocessing.parse(["--base_path", "B", "--size", "large"])

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import math
 import os
+import resource
 import signal
 import weakref
+from collections.abc import Iterator
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -20,7 +23,7 @@ from keyframes_gan.pipeline import stream
 from keyframes_gan.pipeline.settings import Settings
 from keyframes_gan.pipeline.stream import restore_video
 from keyframes_gan.report import write_png
-from keyframes_gan.types import FaceClip
+from keyframes_gan.types import FaceClip, Frame
 from keyframes_gan.video.read import VideoReader
 from keyframes_gan.video.write import Encoding, VideoWriter
 
@@ -307,3 +310,37 @@ def test_progress_is_drawn_on_standard_error(
     shown = capsys.readouterr()
     assert "22/22" in shown.err
     assert shown.out == ""
+
+
+class WithoutKeyFrames(VideoReader):
+    """A reader of streams that show no key frame."""
+
+    def __iter__(self) -> Iterator[Frame]:
+        return (replace(frame, is_key=False) for frame in super().__iter__())
+
+
+def test_photos_of_the_person_reach_the_restorer(
+    portrait_video: Path, tmp_path: Path, record: Any, frames_of: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stream, "VideoReader", WithoutKeyFrames)
+    recorder = record(crop_sizes=(256,))
+    write_png(frames_of(portrait_video)[6][2], tmp_path / "photo.png")
+    outcome = restore_video(portrait_video, tmp_path / "out.mkv", settings(references=(tmp_path / "photo.png",)), progress=False)
+    assert (outcome.faces, outcome.people) == (12, 1)
+    references = [reference for clip in recorder.clips for reference in clip.references]
+    assert {reference.time for reference in references} == {None}
+    crop = recorder.clips[1].crops[2].astype(int)
+    assert np.abs(references[6].picture.astype(int) - crop)[64:192, 64:192].mean() < 6
+
+
+def test_full_disk_leaves_no_output(two_faces: Path, tmp_path: Path, follow: Any, record: Any, face: Any) -> None:
+    follow(lambda _: [(0, face(64, 42, 20))])
+    record()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))
+    try:
+        with pytest.raises(MediaError, match=r"out\.mkv: cannot write, .*free some space"):
+            restore_video(two_faces, tmp_path / "out.mkv", settings(), progress=False)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert [path.name for path in tmp_path.iterdir()] == ["two.mp4"]
