@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from keyframes_gan.errors import UserError
 
 if TYPE_CHECKING:
-    from keyframes_gan.faces.align import Template
+    from keyframes_gan.types import Template
 
 SUFFIXES = (".mp4", ".mkv", ".mov", ".avi", ".webm")
 LAYOUTS = ("default", "official")

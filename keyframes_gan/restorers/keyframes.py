@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from archs.dmsasff_arch import DMSASFFNet
 from keyframes_gan import weights as weights_store
-from keyframes_gan.restorers.reference_guided import ClipTensors, ReferenceGuided, choose_device, choose_precision
+from keyframes_gan.devices import choose_device, choose_precision
+from keyframes_gan.restorers.reference_guided import ClipTensors, ReferenceGuided
 from keyframes_gan.types import RestorerSpec
 
 if TYPE_CHECKING:

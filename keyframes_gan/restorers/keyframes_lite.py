@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from archs.dmsasff_lite_arch import DMSASFFNetLite
 from keyframes_gan import weights as weights_store
-from keyframes_gan.restorers.reference_guided import ClipTensors, ReferenceGuided, choose_device, choose_precision
+from keyframes_gan.devices import choose_device, choose_precision
+from keyframes_gan.restorers.reference_guided import ClipTensors, ReferenceGuided
 from keyframes_gan.types import CROP_SIZES, RestorerSpec
 
 if TYPE_CHECKING:
