@@ -35,6 +35,8 @@ _DEMUXERS = (
     "dv,rm,wtv,gxf,yuv4mpegpipe,vc1,wav,mp3,aac,flac,amr,aiff,caf"
 )
 _SAFE = {"protocol_whitelist": "file", "format_whitelist": _DEMUXERS}
+_METADATA: dict[str, Any] = {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}  # noqa: PLR2004
+"""PyAV 19 reads titles that are no UTF-8 by itself; before, it had to be told to."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,7 @@ def open_input(path: Path) -> Iterator[InputContainer]:
         msg = f"{path}: the file is empty; expected a video"
         raise MediaError(msg)
     try:
-        container = av.open(f"file:{path}", metadata_errors="replace", options=_SAFE)
+        container = av.open(f"file:{path}", options=_SAFE, **_METADATA)
     except (av.FFmpegError, OSError) as error:
         msg = f"{path}: cannot be read as a video ({error.strerror or type(error).__name__}); it may be damaged, or not a video at all"
         raise MediaError(msg) from error

@@ -293,3 +293,16 @@ def test_a_real_clip(clips_dir: Path) -> None:
     with av.open(str(path)) as container:
         stamps = sorted(packet.pts * packet.time_base for packet in container.demux(video=0) if packet.size)
     assert [frame.time for frame in VideoReader(path)] == [stamp - stamps[0] for stamp in stamps]
+
+
+def test_a_title_that_is_no_utf8_does_not_matter(tmp_path: Path) -> None:
+    path = tmp_path / "title.mp4"
+    with av.open(str(path), "w") as output:
+        output.metadata["title"] = "abcXY"
+        stream = output.add_stream("libx264", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 64, "yuv420p"
+        output.mux(stream.encode(av.VideoFrame.from_ndarray(np.zeros((64, 64, 3), np.uint8), format="rgb24")))
+        output.mux(stream.encode(None))
+    path.write_bytes(path.read_bytes().replace(b"abcXY", b"abc\xff\xfe"))
+    with VideoReader(path) as reader:
+        assert len(list(reader)) == 1
