@@ -16,12 +16,17 @@ if TYPE_CHECKING:
     from torch import nn
 
 ARCHS: dict[str, str] = {
+    "BiSeNet": "archs.bisenet_arch",
     "DMSASFFNet": "archs.dmsasff_arch",
     "DMSASFFNetLite": "archs.dmsasff_lite_arch",
     "GMFlow": "archs.gmflow_arch",
     "MultiScaleDiscriminator": "archs.discriminator_arch",
+    "ParseNet": "archs.parsenet_arch",
+    "ResNetArcFace": "archs.arcface_arch",
+    "RetinaFace": "archs.retinaface_arch",
     "VGG19Features": "archs.vgg_arch",
     "VGGStyleDiscriminator256": "archs.discriminator_arch",
+    "YOLOv5Face": "archs.yolov5_face_arch",
 }
 
 

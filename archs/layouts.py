@@ -1,0 +1,46 @@
+"""What foreign checkpoint layouts have in common, and the ResNet that several networks stand on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torchvision.models import resnet18, resnet50
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+PARALLEL = "module."
+
+
+def without_parallel_prefix(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return `state` without the `module.` that `DataParallel` has put before every key; a file without it stays as it is."""
+    return {key.removeprefix(PARALLEL): value for key, value in state.items()}
+
+
+class ResNetStages(nn.Module):
+    """A ResNet (He et al., CVPR 2016) that gives what its last three stages see: 1/8, 1/16 and 1/32 of the picture's size.
+
+    Keys are torchvision's, without the classifier.
+
+    Args:
+        depth: 18 (128, 256 and 512 channels) or 50 (512, 1024 and 2048).
+    """
+
+    def __init__(self, depth: int) -> None:
+        super().__init__()
+        whole = {18: resnet18, 50: resnet50}[depth](weights=None)
+        self.conv1: nn.Module = whole.conv1
+        self.bn1: nn.Module = whole.bn1
+        self.layer1: nn.Module = whole.layer1
+        self.layer2: nn.Module = whole.layer2
+        self.layer3: nn.Module = whole.layer3
+        self.layer4: nn.Module = whole.layer4
+
+    def forward(self, pictures: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Map (N, 3, H, W) to features at 1/8, 1/16 and 1/32."""
+        features = F.max_pool2d(F.relu(self.bn1(self.conv1(pictures))), 3, 2, 1)
+        eighth = self.layer2(self.layer1(features))
+        sixteenth = self.layer3(eighth)
+        return eighth, sixteenth, self.layer4(sixteenth)
