@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
-from keyframes_gan import report, restorers
+from keyframes_gan import report, restorers, upscale
 from keyframes_gan.errors import FaceError, MediaError
 from keyframes_gan.faces.smooth import TrackSmoother, half_window
 from keyframes_gan.faces.track import FaceStream, FaceTracker
 from keyframes_gan.keyframes.memory import KeyframeMemory
+from keyframes_gan.pipeline.canvas import Canvas
 from keyframes_gan.pipeline.clock import Stopwatch
 from keyframes_gan.pipeline.people import Person, Slot
 from keyframes_gan.pipeline.photos import PhotoAlbum
@@ -72,13 +73,14 @@ class Compositor:
 
     Args:
         restorer: restores the crops.
-        settings: the size and policy of the key-frame memories.
+        settings: the size and policy of the key-frame memories, and how the output picture is put together.
         album: photos of the people.
         clock: counts seconds per stage.
     """
 
     def __init__(self, restorer: Restorer, settings: Settings, album: PhotoAlbum, clock: Stopwatch) -> None:
         self._restorer, self._settings, self._album, self._clock = restorer, settings, album, clock
+        self.canvas = Canvas(settings.finish, device=settings.device, precision=settings.precision)
         self._slots: deque[Slot] = deque()
         self._by_index: dict[int, Slot] = {}
         self._people: dict[int, Person] = {}
@@ -101,8 +103,11 @@ class Compositor:
         slot = self._by_index.pop(found.index)
         slot.placed = True
         for face in found.faces:
-            person = self._people.get(face.track_id) or self._meet(face.track_id, slot, face.points)
+            person = self._people.get(face.track_id) or self._meet(face.track_id)
             self._last_seen[face.track_id] = found.index
+            if face.seen:
+                with self._clock("photos"):
+                    self._album.offer(face.track_id, found.index, person.memory, slot.frame.rgb, face.points, size=person.size)
             person.add(slot, face)
         self.faces += len(found.faces)
         here = {face.track_id for face in found.faces}
@@ -110,11 +115,10 @@ class Compositor:
             self._people[track_id].restore()
             if found.index - self._last_seen[track_id] > FORGET_FRAMES:
                 del self._people[track_id], self._last_seen[track_id]
+                self._album.forget(track_id)
 
-    def _meet(self, track_id: int, slot: Slot, points: Any) -> Person:  # noqa: ANN401
+    def _meet(self, track_id: int) -> Person:
         memory = KeyframeMemory(self._settings.max_keyframes, self._settings.policy)
-        with self._clock("photos"):
-            self._album.fill(memory, slot.frame.rgb, points)
         person = Person(track_id, self._restorer, memory, self._clock)
         self._people[track_id] = person
         self._ids.add(track_id)
@@ -144,8 +148,9 @@ class Output:
                 path, size=size, time_base=info.time_base, rate=info.rate, like=like, streams_from=streams, encoding=settings.encoding
             )
 
-        self._main = writer(target, (info.width, info.height), info)
-        self._pair = writer(compare, (2 * info.width, info.height + info.height % 2), None) if compare else None
+        width, height = info.width * settings.finish.upscale, info.height * settings.finish.upscale
+        self._main = writer(target, (width, height), info)
+        self._pair = writer(compare, (2 * width, height + height % 2), None) if compare else None
 
     def __enter__(self) -> Output:
         with contextlib.ExitStack() as stack:
@@ -167,7 +172,8 @@ class Output:
         """Write one finished frame."""
         self._main.write(slot.picture, slot.frame.time)
         if self._pair is not None:
-            self._pair.write(report.side_by_side([slot.frame.rgb, slot.picture], LABELS), slot.frame.time)
+            before = upscale.resized(slot.frame.rgb, (slot.picture.shape[1], slot.picture.shape[0]))
+            self._pair.write(report.side_by_side([before, slot.picture], LABELS), slot.frame.time)
 
 
 def check_targets(source: Path, targets: dict[str, Path | None]) -> None:
@@ -220,13 +226,14 @@ def restore_video(source: Path, target: Path, settings: Settings, *, compare: Pa
         restorer = restorers.find(settings.restorer, device=settings.device, precision=settings.precision, weights=settings.weights)
         tracker = FaceTracker(settings.detector, every=settings.every, max_faces=settings.max_faces)
         stream = FaceStream(tracker, smoother_of(settings))
-        compositor = Compositor(restorer, settings, PhotoAlbum(settings.references, settings.detector), clock)
+        album = PhotoAlbum(settings.references, settings.detector)
+        compositor = Compositor(restorer, settings, album, clock)
         with Output(reader, target, compare, settings) as output:
             _run(reader, stream, compositor, output, clock, outcome, progress=progress)
             if not compositor.faces and settings.no_face == "error":
                 msg = f"{source}: expected a face, found none in {outcome.frames} frames; try --detector dlib-cnn, or --no-face copy"
                 raise FaceError(msg)
-        outcome.notes += output.notes
+        outcome.notes += [*album.notes(), *output.notes]
     outcome.faces, outcome.people = compositor.faces, compositor.people
     outcome.seconds, outcome.stage_seconds = time.perf_counter() - start, clock.seconds
     return outcome
@@ -249,17 +256,19 @@ def _run(
             with clock("decode"):
                 frame = next(frames, None)
             if frame is not None:
-                compositor.take(Slot(frame))
+                compositor.take(Slot(frame, compositor.canvas))
             with clock("track"):
                 final = stream.flush() if frame is None else stream.update(frame)
             for found in final:
                 compositor.place(found)
             if frame is None:
                 compositor.finish()
-            with clock("encode"):
-                for slot in compositor.ready():
+            for slot in compositor.ready():
+                with clock("background"):
+                    slot.prepare()
+                with clock("encode"):
                     output.write(slot)
-                    outcome.frames += 1
-                    bar.update()
+                outcome.frames += 1
+                bar.update()
             if frame is None:
                 return

@@ -88,23 +88,53 @@ def unit(cosine: float) -> Any:
     return np.array([cosine, np.sqrt(1 - cosine**2)], np.float32)
 
 
-def test_photos_serve_only_whom_they_show(face: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def album_of(face: Any, **photos_: float) -> PhotoAlbum:
+    """Photos by name, each as similar to the person as it says."""
     album = PhotoAlbum((), "dlib-hog")
-    for name, cosine in (("same.jpg", 0.95), ("stranger.jpg", 0.93)):
-        reference = Reference(np.zeros((64, 64, 3), np.uint8), None, face(32, 29, 15), None)
-        album.photos.append(Photo(Path(name), reference, unit(cosine)))
+    for name, cosine in photos_.items():
+        album.photos.append(Photo(Path(name), Reference(np.zeros((64, 64, 3), np.uint8), None, face(32, 29, 15), None), unit(cosine)))
+    return album
+
+
+def test_photos_serve_only_whom_they_show(face: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    album, memory = album_of(face, same=0.95, stranger=0.93), KeyframeMemory(1)
     monkeypatch.setattr(photos, "embed", lambda *_: unit(1.0))
-    memory = KeyframeMemory(1)
-    album.fill(memory, PICTURE, face(150, 150, 15))
-    assert memory.keys == (Path("same.jpg"),)
+    album.offer(0, 0, memory, PICTURE, face(150, 150, 15))
+    assert memory.keys == (Path("same"),)
+    assert album.notes() == ["--reference stranger: not used, the likest face has a similarity of 0.930, 0.94 is needed"]
     for index in range(3):
         memory.add(album.photos[0].reference, index)
-    assert memory.keys == (Path("same.jpg"), 2)
+    assert memory.keys == (Path("same"), 2)
 
 
-def test_without_photos_nobody_is_identified(face: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_person_is_compared_again_now_and_then(face: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    album, memory, looks = album_of(face, same=1.0, stranger=0.2), KeyframeMemory(1), []
+
+    def embed(*_: Any) -> Any:
+        looks.append(index)
+        return unit(1.0 if index > 60 else -1.0)
+
+    monkeypatch.setattr(photos, "embed", embed)
+    for index in range(400):
+        album.offer(7, index, memory, PICTURE, face(150, 150, 15), size=128)
+        assert memory.keys == ((Path("same"),) if index >= 75 else ())
+    assert looks == list(range(0, 250, 25))
+    assert memory.references[0].picture.shape == (128, 128, 3)
+    np.testing.assert_allclose(memory.references[0].landmarks, (face(32, 29, 15) + 0.5) * 2 - 0.5, atol=1e-4)
+    album.forget(7)
+    album.offer(7, index, memory, PICTURE, face(150, 150, 15))
+    assert looks[-1] == 399
+
+
+def test_when_all_photos_are_placed_nobody_is_compared(face: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    album, memory = album_of(face, same=1.0), KeyframeMemory(1)
+    monkeypatch.setattr(photos, "embed", lambda *_: unit(1.0))
+    album.offer(0, 0, memory, PICTURE, face(150, 150, 15))
     monkeypatch.setattr(photos, "embed", None)
-    PhotoAlbum((), "dlib-hog").fill(KeyframeMemory(1), PICTURE, face(150, 150, 15))
+    album.offer(0, 100, memory, PICTURE, face(150, 150, 15))
+    PhotoAlbum((), "dlib-hog").offer(0, 0, KeyframeMemory(1), PICTURE, face(150, 150, 15))
+    assert album.notes() == []
+    assert album_of(face, lonely=1.0).notes() == ["--reference lonely: not used, there was no face to compare it with"]
 
 
 def test_a_photo_becomes_an_aligned_reference(tmp_path: Path) -> None:
