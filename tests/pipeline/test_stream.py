@@ -145,9 +145,9 @@ def test_memory_is_bounded_whatever_the_length(
 ) -> None:
     slot, alive, peaks = stream.Slot, [], []
 
-    def counted(*given: Any) -> Any:
+    def counted(frame: Any) -> Any:
         alive[:] = [one for one in alive if one() is not None]
-        made = slot(*given)
+        made = slot(frame)
         alive.append(weakref.ref(made))
         peaks[-1] = max(peaks[-1], len(alive))
         return made
