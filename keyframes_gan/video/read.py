@@ -177,7 +177,7 @@ def _inspect(path: Path) -> Source:
             msg = f"{path}: has a video stream without frames"
             raise MediaError(msg)
         pictures_.close()
-        time_base = stream.time_base or Fraction(1, _MICROSECONDS)
+        time_base = Fraction(stream.time_base or Fraction(1, _MICROSECONDS))
         upright = Upright.of(first)
         width, height = (first.height, first.width) if upright.transpose else (first.width, first.height)
         duration = None
@@ -191,7 +191,7 @@ def _inspect(path: Path) -> Source:
             height=height,
             rotation=upright.rotation,
             time_base=time_base,
-            rate=stream.average_rate or stream.guessed_rate or stream.base_rate or DEFAULT_RATE,
+            rate=Fraction(stream.average_rate or stream.guessed_rate or stream.base_rate or DEFAULT_RATE),
             frames=stream.frames or None,
             duration=duration,
             codec=stream.codec_context.name,
@@ -204,7 +204,7 @@ def _inspect(path: Path) -> Source:
             audio_streams=len(container.streams.audio),
             subtitle_streams=len(container.streams.subtitles),
         )
-        aspect = stream.sample_aspect_ratio or None
+        aspect = Fraction(stream.sample_aspect_ratio) if stream.sample_aspect_ratio else None  # PyAV 19 has a type of its own
         if aspect is not None and upright.transpose:
             aspect = 1 / aspect
         return Source(info, (first.pts or 0) * time_base, upright, aspect)
