@@ -26,7 +26,7 @@ import numpy as np
 import numpy.typing as npt
 
 from keyframes_gan.errors import FaceError
-from keyframes_gan.types import Template, check_image, check_shape
+from keyframes_gan.types import IMAGE_RANK, Template, check_image, check_shape
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -322,13 +322,24 @@ def paste(
     return target
 
 
+def from_crop(picture: npt.NDArray[Any], to_crop: Matrix, shape: tuple[int, ...]) -> npt.NDArray[Any]:
+    """Return a crop, or a float32 mask over it, as it lies in a frame of `shape` (H, W, ...), low-passed first where it becomes smaller.
+
+    Beyond the crop's border a picture (S, S, 3) repeats its border and a mask (S, S) is 0.
+    """
+    if picture.ndim < IMAGE_RANK:
+        flags, border, source = cv2.INTER_LINEAR, cv2.BORDER_CONSTANT, picture
+    else:
+        sigma = _minify_sigma(scale_of(to_crop))
+        source = picture if sigma < SMALLEST_SIGMA else cv2.GaussianBlur(picture, (0, 0), sigma)
+        flags, border = cv2.INTER_CUBIC, cv2.BORDER_REPLICATE
+    warped: npt.NDArray[Any] = cv2.warpAffine(source, to_crop, (shape[1], shape[0]), flags=flags | cv2.WARP_INVERSE_MAP, borderMode=border)
+    return warped
+
+
 def _blended(region: Image, restored: Image, weights: FloatArray, matrix: Matrix) -> Image:
-    shape = region.shape[1], region.shape[0]
-    sigma = _minify_sigma(scale_of(matrix))
-    source = restored if sigma < SMALLEST_SIGMA else cv2.GaussianBlur(restored, (0, 0), sigma)
-    back = cv2.warpAffine(source, matrix, shape, flags=cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_REPLICATE)
-    alpha = cv2.warpAffine(weights, matrix, shape, flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
-    mixed: Image = cv2.blendLinear(back, region, alpha, 1 - alpha)
+    alpha = from_crop(weights, matrix, region.shape)
+    mixed: Image = cv2.blendLinear(from_crop(restored, matrix, region.shape), region, alpha, 1 - alpha)
     return mixed
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from keyframes_gan import report
 from keyframes_gan.errors import EXIT_USER_ERROR, UserError
 from keyframes_gan.pipeline.paper import restore_preprocessed
-from keyframes_gan.pipeline.settings import Settings
+from keyframes_gan.pipeline.settings import Finish, Settings
 from keyframes_gan.pipeline.stream import check_targets, restore_video
 from keyframes_gan.video.write import Encoding
 
@@ -41,6 +41,15 @@ def settings_of(given: argparse.Namespace) -> Settings:
         smoothing=given.smoothing,
         no_face=given.no_face,
         encoding=encoding,
+        finish=Finish(
+            upscale=given.upscale,
+            bg_upsampler=given.bg_upsampler,
+            bg_tile=given.bg_tile,
+            face_upsample=given.face_upsample,
+            strength=given.strength,
+            color_match=given.color_match,
+            blend=given.blend,
+        ),
     )
 
 

@@ -34,6 +34,7 @@ from keyframes_gan.keyframes.fit import fit
 from keyframes_gan.keyframes.memory import KeyframeMemory
 from keyframes_gan.keyframes.warp import warp
 from keyframes_gan.pipeline.clock import Stopwatch
+from keyframes_gan.pipeline.settings import Finish
 from keyframes_gan.preprocess.layout import PART, publish, save_picture, temporary_folder
 from keyframes_gan.preprocess.records import read_record
 from keyframes_gan.types import FaceClip, Frame, Image, Reference
@@ -124,6 +125,12 @@ def restore_preprocessed(base: Path, crf: int, settings: Settings, *, save_stage
         UserError: there are no preprocessed clips, the restorer cannot be built, or the results cannot be written.
     """
     restorer = restorers.find(settings.restorer, device=settings.device, precision=settings.precision, weights=settings.weights)
+    if restorer.spec.template == "ffhq":
+        msg = f"--restorer: expected one for crops as preprocessing.py cuts them, got {settings.restorer}, for FFHQ crops; use -i and -o"
+        raise UserError(msg)
+    if settings.finish != Finish():
+        msg = f"expected the paper's way of putting pictures together, got {settings.finish}; use -i and -o"
+        raise UserError(msg)
     jobs = jobs_of(base, crf, _asked(settings, restorer, save_stages=save_stages))
     root = base / "inference" / settings.restorer / f"max_keyframes_{settings.max_keyframes}" / settings.policy.upper()
     waiting = [job for job in jobs if _done(root, job) is None]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,6 +9,7 @@ import numpy as np
 from keyframes_gan.faces import align
 from keyframes_gan.keyframes.fit import fit
 from keyframes_gan.keyframes.memory import KeyframeMemory
+from keyframes_gan.pipeline.canvas import Canvas
 from keyframes_gan.types import FaceClip, Image, Matrix, Points, Reference
 
 if TYPE_CHECKING:
@@ -20,23 +20,37 @@ if TYPE_CHECKING:
     from keyframes_gan.types import Frame, Restorer
 
 
-@dataclass
 class Slot:
-    """A frame on its way through: `picture` is written when its faces are `placed` (known) and none is `waiting`."""
+    """A frame on its way through: its picture is written when its faces are `placed` (known) and none is `waiting`.
 
-    frame: Frame
-    picture: Image = field(init=False)
-    waiting: int = 0
-    placed: bool = False
+    Args:
+        frame: as decoded; never written to.
+        canvas: makes the output picture; by default one of the same size, faces feathered in.
+    """
 
-    def __post_init__(self) -> None:
-        self.picture = self.frame.rgb
+    def __init__(self, frame: Frame, canvas: Canvas | None = None) -> None:
+        self.frame = frame
+        self.waiting = 0
+        self.placed = False
+        self._canvas = canvas or Canvas()
+        self._picture: Image | None = None
+
+    @property
+    def picture(self) -> Image:
+        """The output so far, made when it is first needed: the background with the faces pasted until now."""
+        return self.prepare()
+
+    def prepare(self) -> Image:
+        """Make the background, if it is not there yet, and return the output so far."""
+        if self._picture is None:
+            self._picture = self._canvas.background(self.frame.rgb)
+        return self._picture
 
     def paste(self, restored: Image, given: Image, to_crop: Matrix, *, residual: bool) -> None:
-        """Put one restored face in; the decoded picture itself is never written to."""
+        """Put one restored face in."""
         if self.picture is self.frame.rgb:
-            self.picture = self.frame.rgb.copy()
-        align.paste(self.picture, restored, to_crop, original=given if residual else None, in_place=True)
+            self._picture = self.frame.rgb.copy()
+        self._canvas.paste(self.picture, restored, given, to_crop, residual=residual)
         self.waiting -= 1
 
 
@@ -84,6 +98,9 @@ class Person:
             clip = self._clip()
         with self._clock("restore"):
             restored = self._restorer.restore(clip, self._state)
+        with self._clock("background"):
+            for slot, _ in self._pending:
+                slot.prepare()
         with self._clock("paste"):
             for (slot, _), picture, given, matrix in zip(self._pending, restored, clip.crops, clip.to_crop, strict=True):
                 slot.paste(picture, given, matrix, residual=self._restorer.spec.residual)

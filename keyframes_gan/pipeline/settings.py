@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import get_args
 
 from keyframes_gan import restorers
 from keyframes_gan.errors import UserError
+from keyframes_gan.faces.blend import Blend
 from keyframes_gan.keyframes.memory import POLICIES
 from keyframes_gan.video.write import Encoding
 
@@ -14,6 +16,45 @@ NO_FACE = ("error", "copy")
 MAX_SMOOTHING = 10.0
 """More would need a look-ahead, and so a memory, of more than about 40 frames."""
 MAX_EVERY = 250
+MAX_UPSCALE = 4
+
+
+@dataclass(frozen=True)
+class Finish:
+    """How the output picture is put together.
+
+    Args:
+        upscale: the output is this many times as large as the input, 1 to 4.
+        bg_upsampler: what enlarges the background: "none" (Lanczos interpolation, nothing at 1), "bicubic", "realesrgan" (which cleans it
+            even at 1), or weights of such a network.
+        bg_tile: side in pixels of the tiles in which a network sees the background; 0 for all at once.
+        face_upsample: enlarge the restored faces with Real-ESRGAN too, instead of interpolating them.
+        strength: 0 leaves faces as they are, 1 shows them fully restored.
+        color_match: give every restored face the mean and standard deviation of the colours it had before.
+        blend: how faces are blended in: "feather", "poisson" or "multiband".
+
+    Raises:
+        UserError: a value out of range, named with its flag.
+    """
+
+    upscale: int = 1
+    bg_upsampler: str = "none"
+    bg_tile: int = 400
+    face_upsample: bool = False
+    strength: float = 1.0
+    color_match: bool = False
+    blend: Blend = "feather"
+
+    def __post_init__(self) -> None:
+        checks = (
+            (1 <= self.upscale <= MAX_UPSCALE, f"--upscale: expected 1 to {MAX_UPSCALE}, got {self.upscale}"),
+            (self.bg_tile >= 0, f"--bg_tile: expected 0 (all at once) or more pixels, got {self.bg_tile}"),
+            (0 <= self.strength <= 1, f"--strength: expected 0 to 1, got {self.strength}"),
+            (self.blend in get_args(Blend), f"--blend: expected one of {', '.join(get_args(Blend))}, got {self.blend!r}"),
+        )
+        for passed, message in checks:
+            if not passed:
+                raise UserError(message)
 
 
 @dataclass(frozen=True)
@@ -34,6 +75,7 @@ class Settings:
         smoothing: standard deviation in frames of the landmark smoothing, 0 (none) to 10; more than 1.6 lengthens the look-ahead.
         no_face: when no face is found in the whole video: "error", or "copy" to pass it through.
         encoding: how the output is encoded.
+        finish: how the output picture is put together.
 
     Raises:
         UserError: a value out of range, named with its flag.
@@ -52,6 +94,7 @@ class Settings:
     smoothing: float = 1.5
     no_face: str = "error"
     encoding: Encoding = field(default_factory=Encoding)
+    finish: Finish = field(default_factory=Finish)
 
     def __post_init__(self) -> None:
         checks = (

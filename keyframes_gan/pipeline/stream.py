@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
-from keyframes_gan import report, restorers
+from keyframes_gan import report, restorers, upscale
 from keyframes_gan.errors import FaceError, MediaError
 from keyframes_gan.faces.smooth import TrackSmoother, half_window
 from keyframes_gan.faces.track import FaceStream, FaceTracker
 from keyframes_gan.keyframes.memory import KeyframeMemory
+from keyframes_gan.pipeline.canvas import Canvas
 from keyframes_gan.pipeline.clock import Stopwatch
 from keyframes_gan.pipeline.people import Person, Slot
 from keyframes_gan.pipeline.photos import PhotoAlbum
@@ -72,13 +73,14 @@ class Compositor:
 
     Args:
         restorer: restores the crops.
-        settings: the size and policy of the key-frame memories.
+        settings: the size and policy of the key-frame memories, and how the output picture is put together.
         album: photos of the people.
         clock: counts seconds per stage.
     """
 
     def __init__(self, restorer: Restorer, settings: Settings, album: PhotoAlbum, clock: Stopwatch) -> None:
         self._restorer, self._settings, self._album, self._clock = restorer, settings, album, clock
+        self.canvas = Canvas(settings.finish, device=settings.device, precision=settings.precision)
         self._slots: deque[Slot] = deque()
         self._by_index: dict[int, Slot] = {}
         self._people: dict[int, Person] = {}
@@ -146,8 +148,9 @@ class Output:
                 path, size=size, time_base=info.time_base, rate=info.rate, like=like, streams_from=streams, encoding=settings.encoding
             )
 
-        self._main = writer(target, (info.width, info.height), info)
-        self._pair = writer(compare, (2 * info.width, info.height + info.height % 2), None) if compare else None
+        width, height = info.width * settings.finish.upscale, info.height * settings.finish.upscale
+        self._main = writer(target, (width, height), info)
+        self._pair = writer(compare, (2 * width, height + height % 2), None) if compare else None
 
     def __enter__(self) -> Output:
         with contextlib.ExitStack() as stack:
@@ -169,7 +172,8 @@ class Output:
         """Write one finished frame."""
         self._main.write(slot.picture, slot.frame.time)
         if self._pair is not None:
-            self._pair.write(report.side_by_side([slot.frame.rgb, slot.picture], LABELS), slot.frame.time)
+            before = upscale.resized(slot.frame.rgb, (slot.picture.shape[1], slot.picture.shape[0]))
+            self._pair.write(report.side_by_side([before, slot.picture], LABELS), slot.frame.time)
 
 
 def check_targets(source: Path, targets: dict[str, Path | None]) -> None:
@@ -252,17 +256,19 @@ def _run(
             with clock("decode"):
                 frame = next(frames, None)
             if frame is not None:
-                compositor.take(Slot(frame))
+                compositor.take(Slot(frame, compositor.canvas))
             with clock("track"):
                 final = stream.flush() if frame is None else stream.update(frame)
             for found in final:
                 compositor.place(found)
             if frame is None:
                 compositor.finish()
-            with clock("encode"):
-                for slot in compositor.ready():
+            for slot in compositor.ready():
+                with clock("background"):
+                    slot.prepare()
+                with clock("encode"):
                     output.write(slot)
-                    outcome.frames += 1
-                    bar.update()
+                outcome.frames += 1
+                bar.update()
             if frame is None:
                 return

@@ -145,9 +145,9 @@ def test_memory_is_bounded_whatever_the_length(
 ) -> None:
     slot, alive, peaks = stream.Slot, [], []
 
-    def counted(frame: Any) -> Any:
+    def counted(*given: Any) -> Any:
         alive[:] = [one for one in alive if one() is not None]
-        made = slot(frame)
+        made = slot(*given)
         alive.append(weakref.ref(made))
         peaks[-1] = max(peaks[-1], len(alive))
         return made

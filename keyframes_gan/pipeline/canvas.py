@@ -1,0 +1,78 @@
+"""Output pictures: the background, enlarged on request, and the restored faces on it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from keyframes_gan import upscale
+from keyframes_gan.faces import align, blend
+from keyframes_gan.pipeline.settings import Finish
+
+if TYPE_CHECKING:
+    from keyframes_gan.types import Image, Matrix
+
+PLAIN = "none"
+NETWORK = "realesrgan"
+PLAIN_INTERPOLATION = "lanczos"
+
+
+class Canvas:
+    """Makes the picture that is written for a frame: first its background, then one face after the other on top.
+
+    Args:
+        finish: what the user asked for.
+        device: where upscaling networks run: "auto", "cpu", "cuda", ...
+        precision: of those networks: "fp32" or "bf16".
+
+    Raises:
+        UserError: a value that the upscalers refuse.
+        WeightsError: the weights of an upscaling network cannot be had.
+    """
+
+    def __init__(self, finish: Finish | None = None, *, device: str = "auto", precision: str = "fp32") -> None:
+        self._finish = finish = finish or Finish()
+        self.scale = finish.upscale
+        name = PLAIN_INTERPOLATION if finish.bg_upsampler == PLAIN else finish.bg_upsampler
+        self._background = upscale.find(name, scale=finish.upscale, tile=finish.bg_tile, device=device, precision=precision)
+        self._face: upscale.Upscaler | None = None
+        if finish.face_upsample:
+            shared = finish.bg_upsampler == NETWORK
+            self._face = (
+                self._background
+                if shared
+                else upscale.find(NETWORK, scale=self.scale, tile=finish.bg_tile, device=device, precision=precision)
+            )
+
+    def size(self, width: int, height: int) -> tuple[int, int]:
+        """Return width and height of the output for an input of `width` and `height`."""
+        return width * self.scale, height * self.scale
+
+    def background(self, rgb: Image) -> Image:
+        """Return the picture without its faces done, uint8 (scale * H, scale * W, 3); `rgb` itself when there is nothing to do."""
+        return self._background.upscale(rgb)
+
+    def paste(self, picture: Image, restored: Image, given: Image, to_crop: Matrix, *, residual: bool) -> None:
+        """Paste one restored face into `picture`, in place.
+
+        Args:
+            picture: the output so far.
+            restored: the restored crop, uint8 (S, S, 3).
+            given: the same crop before.
+            to_crop: (2, 3), pixels of the *input* frame to crop pixels.
+            residual: whether the difference of the crops is what is pasted. It is not when the face is enlarged by a network, whose
+                every pixel is new, nor by the blends that work on whole pictures.
+        """
+        finish = self._finish
+        if finish.color_match:
+            restored = blend.match_color(restored, given)
+        matrix = align.rescaled(to_crop, frame=self.scale)
+        if self._face is not None:
+            restored = self._face.upscale(restored)
+            matrix = align.rescaled(matrix, crop=self.scale)
+        if residual and self._face is None and finish.blend == "feather":
+            mask = align.feather(len(restored)) * np.float32(finish.strength)
+            align.paste(picture, restored, matrix, mask=mask, original=given, in_place=True)
+        else:
+            blend.paste(picture, restored, matrix, finish.blend, strength=finish.strength)
