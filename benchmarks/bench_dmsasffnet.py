@@ -16,11 +16,6 @@ from __future__ import annotations
 
 import argparse
 import copy
-import datetime
-import json
-import os
-import platform
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -36,6 +31,7 @@ from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
 
 from archs.dmsasff_arch import DMSASFFNet  # noqa: E402
 from archs.dmsasff_lite_arch import DMSASFFNetLite  # noqa: E402
+from benchmarks.record import circumstances, write  # noqa: E402
 
 LITE_SIZES = (256, 384, 512)
 Runs = dict[str, Callable[[], Tensor]]
@@ -121,18 +117,6 @@ def gmacs(run: Callable[[], Tensor]) -> float:
     return round(counter.get_total_flops() / 2e9, 2)
 
 
-def where() -> dict[str, str]:
-    """Return hardware, date and commit."""
-    model = platform.processor()
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.is_file():
-        lines = [line for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
-        model = lines[0].partition(":")[2].strip() if lines else model
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False).stdout.strip()  # noqa: S607
-    today = datetime.datetime.now(datetime.timezone.utc).date().isoformat()
-    return {"cpu": f"{model}, {os.cpu_count()} cores", "torch": torch.__version__, "date": today, "commit": commit}
-
-
 def measure(threads: int, size: int, rounds: int, full: Runs) -> dict[str, Any]:
     """Return all times with so many threads, and print them."""
     torch.set_num_threads(threads)
@@ -157,15 +141,14 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--write", action="store_true")
     given = parser.parse_args()
+    around = circumstances(", ".join(str(threads) for threads in given.threads))
     full = full_runs(given.size)
     apart = differences(full)
     cost = {"dmsasffnet": gmacs(full["plain"]), "lite_256": gmacs(lite_runs(256)["fp32"])}
     print("GMACs", cost, " largest difference from plain", apart)
     by_threads = {str(threads): measure(threads, given.size, given.rounds, full) for threads in given.threads}
-    result = {
-        **where(),
+    measured = {
         "clock": "processor time with 1 thread, wall time with more",
-        "load_average_per_minute": round(os.getloadavg()[0], 1),
         "size": given.size,
         "gmacs": cost,
         "max_abs_difference_from_plain": apart,
@@ -173,10 +156,7 @@ def main() -> None:
         "threads": by_threads,
     }
     if given.write:
-        target = ROOT / "benchmarks" / "results" / "dmsasffnet.json"
-        target.parent.mkdir(exist_ok=True)
-        target.write_text(json.dumps(result, indent=2) + "\n")
-        print(f"written to {target.relative_to(ROOT)}")
+        print(f"written: {write('dmsasffnet', around, measured)}")
 
 
 if __name__ == "__main__":

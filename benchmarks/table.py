@@ -77,11 +77,14 @@ def document() -> str:
 
 def network() -> list[str]:
     around, measured = load("dmsasffnet")
-    rows = [
-        f"| DMSASFFNet, 256 px, {run['threads']} thread(s), {run['variant']}: s/frame | {run['seconds']:.2f} | {run['plain_seconds']:.2f} "
-        f"(plain fp32) | {run['times_faster']:.2f}x |"
-        for run in measured["runs"]
-    ]
+    rows = []
+    for threads, run in measured["threads"].items():
+        plain = run["dmsasffnet_ms"]["plain"]
+        rows += [
+            f"| DMSASFFNet, {measured['size']} px, {threads} thread(s), {name}: ms/frame | {value:.0f} | {plain:.0f} (plain fp32) | {plain / value:.2f}x |"
+            for name, value in run["dmsasffnet_ms"].items()
+            if name != "plain"
+        ]
     return [*rows, f"| | {when(around)} | | |"]
 
 
