@@ -80,11 +80,10 @@ def network() -> list[str]:
     rows = []
     for threads, run in measured["threads"].items():
         plain = run["dmsasffnet_ms"]["plain"]
-        rows += [
-            f"| DMSASFFNet, {measured['size']} px, {threads} thread(s), {name}: ms/frame | {value:.0f} | {plain:.0f} (plain fp32) | {plain / value:.2f}x |"
-            for name, value in run["dmsasffnet_ms"].items()
-            if name != "plain"
-        ]
+        what = f"DMSASFFNet, {measured['size']} px, {threads} thread(s)"
+        for name, value in run["dmsasffnet_ms"].items():
+            if name != "plain":
+                rows.append(f"| {what}, {name}: ms/frame | {value:.0f} | {plain:.0f} (plain fp32) | {plain / value:.2f}x |")
     return [*rows, f"| | {when(around)} | | |"]
 
 
