@@ -217,7 +217,7 @@ class GMFlow(nn.Module):
     def _upsampled(self, flow: Tensor, features: Tensor) -> Tensor:
         """Return `flow` (N, 2, h, w) at eight times the size: every pixel a convex combination of the 3x3 coarse ones around it."""
         count, _, height, width = flow.shape
-        choice = self.upsampler(torch.cat((flow.to(features.dtype), features), dim=1)).float()
+        choice = self.upsampler(torch.cat((flow.to(features.dtype), features), dim=1)).to(flow.dtype)
         choice = choice.view(count, 1, 9, STRIDE, STRIDE, height, width).softmax(dim=2)
         around = F.unfold(STRIDE * flow, 3, padding=1).view(count, 2, 9, 1, 1, height, width)
         fine = (choice * around).sum(dim=2)
@@ -225,7 +225,7 @@ class GMFlow(nn.Module):
 
 
 def weighted(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    """Return softmax(query key' / sqrt(C)) value in float32.
+    """Return softmax(query key' / sqrt(C)) value, in float32 at least.
 
     The two columns of `value` are padded to C: only then do the fused kernels apply, which keep no tokens x tokens scores and sum
     thousands of coordinates up to ten times as exactly as a product with so narrow a matrix.
@@ -235,9 +235,10 @@ def weighted(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         key: (N, tokens, C).
         value: (N, tokens, 2).
     """
-    wide = F.pad(value.float(), (0, query.shape[-1] - value.shape[-1]))
+    dtype = torch.promote_types(query.dtype, torch.float32)
+    wide = F.pad(value, (0, query.shape[-1] - value.shape[-1]))
     with torch.autocast(query.device.type, enabled=False):
-        heads = [part.float().unsqueeze(1) for part in (query, key, wide)]
+        heads = [part.to(dtype).unsqueeze(1) for part in (query, key, wide)]
         return F.scaled_dot_product_attention(heads[0], heads[1], heads[2])[:, 0, :, : value.shape[-1]]
 
 

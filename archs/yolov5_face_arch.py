@@ -218,7 +218,16 @@ class YOLOv5Face(nn.Module):
         return decoded
 
     def heads(self, pictures: Tensor) -> list[Tensor]:
-        """Return what `forward` decodes: (N, 3, H / s, W / s, 16) for the strides s = 8, 16, 32."""
+        """Return what `forward` decodes: (N, 3, H / s, W / s, 16) for the strides s = 8, 16, 32.
+
+        Raises:
+            ValueError: H or W is not a multiple of 32.
+        """
+        if any(side % STRIDES[-1] for side in pictures.shape[-2:]):
+            msg = (
+                f"YOLOv5Face: expected (N, 3, H, W) with H and W multiples of {STRIDES[-1]}, got {tuple(pictures.shape)}; pad the pictures"
+            )
+            raise ValueError(msg)
         features, taps = pictures, []
         for index in range(self.first):
             features = self.model[str(index)](features)

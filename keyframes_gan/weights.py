@@ -158,6 +158,16 @@ def locate(name_or_path: str | Path, *, allow_download: bool = True) -> Path:
     return target
 
 
+def at_hand(name: str) -> bool:
+    """Tell whether the file of the manifest's row `name` is on this machine; whether it is sound, `locate` will see.
+
+    Raises:
+        WeightsError: no such row.
+    """
+    row = entry(name)
+    return any((folder / row.file).is_file() for folder in (FOLDER, _torch_cache()))
+
+
 def _torch_cache() -> Path:
     """Return the folder where torch.hub and torchvision leave what they download."""
     cache = os.environ.get("XDG_CACHE_HOME", "~/.cache")

@@ -106,6 +106,8 @@ def test_what_does_not_fit_is_named() -> None:
         RetinaFace("vgg")
     with pytest.raises(ValueError, match="a size of n, l, got 's'"):
         YOLOv5Face("s")
+    with pytest.raises(ValueError, match="multiples of 32"):
+        YOLOv5Face("n")(torch.zeros(1, 3, 64, 80))
     with pytest.raises(ValueError, match="multiples of 16"):
         ParseNet()(torch.zeros(1, 3, 100, 64))
     with pytest.raises(ValueError, match=r"\(N, 1, 128, 128\), got \(1, 3, 128, 128\)"):

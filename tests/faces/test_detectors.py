@@ -21,8 +21,8 @@ def picture(clips_dir: Path, name: str) -> Image:
 
 
 def test_names_and_an_unknown_one() -> None:
-    assert names() == ["dlib-cnn", "dlib-hog"]
-    with pytest.raises(UserError, match="expected a detector of dlib-cnn, dlib-hog, got 'yolo'"):
+    assert names() == ["dlib-cnn", "dlib-hog", "retinaface_mobile0.25", "retinaface_resnet50", "YOLOv5l", "YOLOv5n"]
+    with pytest.raises(UserError, match=r"expected a detector of dlib-cnn, .*YOLOv5n, got 'yolo'"):
         find("yolo")
 
 
@@ -85,8 +85,8 @@ def test_a_missing_model_names_the_remedy(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_nothing_heavy_is_loaded_before_the_first_picture(repo_root: Path) -> None:
     code = (
-        "import sys; from keyframes_gan.faces import track, identity; from keyframes_gan.faces.detectors import find;"
-        "[find(name)() for name in ('dlib-hog', 'dlib-cnn')]; track.FaceStream();"
+        "import sys; from keyframes_gan.faces import track, identity; from keyframes_gan.faces.detectors import find, names;"
+        "[find(name)() for name in names()]; track.FaceStream();"
         "sys.exit(bool({'dlib', 'torch', 'face_recognition_models', 'pkg_resources', 'av'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], cwd=repo_root, check=False).returncode == 0

@@ -14,7 +14,11 @@ if TYPE_CHECKING:
     from keyframes_gan.types import Detection, Image
 
 DETECTORS = {
+    "YOLOv5l": "keyframes_gan.faces.detectors.yolov5:YOLOv5l",
+    "YOLOv5n": "keyframes_gan.faces.detectors.yolov5:YOLOv5n",
     "dlib-hog": "keyframes_gan.faces.detectors.dlib_hog:HogDetector",
+    "retinaface_mobile0.25": "keyframes_gan.faces.detectors.retinaface:RetinaFaceMobile",
+    "retinaface_resnet50": "keyframes_gan.faces.detectors.retinaface:RetinaFaceResNet50",
     "dlib-cnn": "keyframes_gan.faces.detectors.dlib_cnn:CnnDetector",
 }
 
@@ -38,7 +42,7 @@ class DetectorFactory(Protocol):
 
 def names() -> list[str]:
     """Return the names of all detectors."""
-    return sorted(DETECTORS)
+    return sorted(DETECTORS, key=str.lower)
 
 
 def find(name: str) -> DetectorFactory:
