@@ -26,6 +26,15 @@ RESTORERS: dict[str, tuple[str, str]] = {
         "keyframes_gan.restorers.keyframes",
         "Keyframes-GAN (DMSASFFNet, IEEE TMM 2023) at 256 px; needs the public weights or your own",
     ),
+    "gfpgan": ("keyframes_gan.restorers.gfpgan", "GFPGAN 1.4, still faces at 512 px; fetches the public weights"),
+    "restoreformer": (
+        "keyframes_gan.restorers.restoreformer",
+        "RestoreFormer, still faces at 512 px; fetches the public weights, whose authors state no licence",
+    ),
+    "codeformer": (
+        "keyframes_gan.restorers.codeformer",
+        "CodeFormer, still faces at 512 px; not for commercial use; needs pip install spandrel_extra_arches",
+    ),
     "none": ("keyframes_gan.restorers.none", "gives the crops back unchanged: shows what the pipeline itself costs and keeps"),
 }
 

@@ -18,6 +18,7 @@ from keyframes_gan import upscale
 from keyframes_gan.errors import UserError, run_door
 from keyframes_gan.faces import align
 from keyframes_gan.pipeline.canvas import Canvas
+from keyframes_gan.pipeline.paper import restore_preprocessed
 from keyframes_gan.pipeline.people import Slot
 from keyframes_gan.pipeline.settings import Finish, Settings
 from keyframes_gan.pipeline.stream import restore_video
@@ -191,3 +192,23 @@ def test_the_flags_reach_the_pipeline_and_not_the_other_form(tmp_path: Path, cap
     for flag in ("--upscale", "--bg_upsampler", "--bg_tile", "--face_upsample", "--strength", "--color-match", "--blend", "-i and -o"):
         assert flag in error
     assert door.settings_of(video_inference.parse(["-i", "a", "-o", "b"])).finish == Finish()
+
+
+def test_the_papers_protocol_refuses_what_it_cannot_do(tmp_path: Path, record: Any) -> None:
+    record()
+    with pytest.raises(UserError, match="use -i and -o"):
+        restore_preprocessed(tmp_path, 42, Settings(restorer="recorder", finish=Finish(upscale=2)), progress=False)
+    record(template="ffhq")
+    with pytest.raises(UserError, match="FFHQ crops; use -i and -o"):
+        restore_preprocessed(tmp_path, 42, Settings(restorer="recorder"), progress=False)
+
+
+def test_a_restorer_gets_crops_by_its_template(tmp_path: Path, follow: Any, record: Any, face: Any, moving: Any, make_video: Any) -> None:
+    follow(lambda _: [(0, face(64, 40, 16))])
+    recorder = record(template="ffhq", crop_sizes=(128,), residual=False)
+    source = make_video(tmp_path / "in.mp4", moving(3, (128, 96)))
+    restore_video(source, tmp_path / "out.mp4", Settings(restorer="recorder"), progress=False)
+    landmarks = np.concatenate([clip.landmarks for clip in recorder.clips])
+    assert len(landmarks) == 3
+    for points in landmarks:
+        np.testing.assert_allclose(align.five_points(points).mean(axis=0), np.mean(align.FFHQ_POINTS, axis=0) / 4, atol=0.01)
