@@ -17,15 +17,20 @@ if TYPE_CHECKING:
 
 ARCHS: dict[str, str] = {
     "BiSeNet": "archs.bisenet_arch",
+    "Discriminator3D": "archs.discriminator3d_arch",
     "DMSASFFNet": "archs.dmsasff_arch",
     "DMSASFFNetLite": "archs.dmsasff_lite_arch",
     "GMFlow": "archs.gmflow_arch",
+    "KEEP": "archs.keep_arch",
     "MultiScaleDiscriminator": "archs.discriminator_arch",
     "ParseNet": "archs.parsenet_arch",
     "ResNetArcFace": "archs.arcface_arch",
     "RetinaFace": "archs.retinaface_arch",
     "VGG19Features": "archs.vgg_arch",
     "VGGStyleDiscriminator256": "archs.discriminator_arch",
+    "VQAutoEncoder": "archs.vqgan_arch",
+    "VQGANDiscriminator": "archs.vqgan_discriminator_arch",
+    "VQHQEncoder": "archs.vqgan_arch",
     "YOLOv5Face": "archs.yolov5_face_arch",
 }
 

@@ -71,6 +71,14 @@ class FlowField(nn.Module):
         """Return the flow (N * (T - 1), 2, H, W) of padded frames (N, T, 3, H, W)."""
         return self.between(frames[:, 1:].flatten(0, 1), frames[:, :-1].flatten(0, 1))
 
+    def look(self, pictures: Tensor) -> Tensor:
+        """Do what needs one picture only: map RGB (N, 3, H, W) in [-1, 1] to (N, ...), for `match`."""
+        return self.padded(pictures)
+
+    def match(self, picture: Tensor, other: Tensor) -> Tensor:
+        """Return the flow (N, 2, H', W'), of the padded size, between what `look` made of pictures and of others."""
+        return self.between(picture, other)
+
 
 class GMFlowField(FlowField):
     """GMFlow (`archs.gmflow_arch`). In a clip every frame passes the backbone once."""
@@ -89,6 +97,14 @@ class GMFlowField(FlowField):
         """Return the flow of padded frames."""
         features = self.model.features(_to_bytes(frames.flatten(0, 1))).unflatten(0, frames.shape[:2])
         return self.model.match(features[:, 1:].flatten(0, 1), features[:, :-1].flatten(0, 1))
+
+    def look(self, pictures: Tensor) -> Tensor:
+        """Return the backbone's features (N, 128, H' / 8, W' / 8)."""
+        return self.model.features(_to_bytes(self.padded(pictures)))
+
+    def match(self, picture: Tensor, other: Tensor) -> Tensor:
+        """Return the flow (N, 2, H', W') from two pictures' features."""
+        return self.model.match(picture, other)
 
 
 class RAFTField(FlowField):
@@ -134,7 +150,7 @@ def flow_field(name: str) -> FlowField:
 
 
 def warp(pictures: Tensor, flow: Tensor) -> Tensor:
-    """Fetch every pixel from where `flow` points: bilinear, zeros from outside, computed in float32 (half precision has no sub-pixels).
+    """Fetch every pixel from where `flow` points: bilinear, zeros from outside, in float32 at least (half precision has no sub-pixels).
 
     Args:
         pictures: (N, C, H, W), the earlier frames.
@@ -144,11 +160,11 @@ def warp(pictures: Tensor, flow: Tensor) -> Tensor:
         (N, C, H, W) on the grid of `flow`.
     """
     height, width = pictures.shape[-2:]
-    flow = flow.float()
+    flow = flow.to(torch.promote_types(flow.dtype, torch.float32))
     x = torch.arange(width, device=flow.device) + flow[:, 0]
     y = torch.arange(height, device=flow.device)[:, None] + flow[:, 1]
     grid = torch.stack((x * (2 / max(width - 1, 1)) - 1, y * (2 / max(height - 1, 1)) - 1), dim=-1)
-    return F.grid_sample(pictures.float(), grid, mode="bilinear", padding_mode="zeros", align_corners=True).to(pictures.dtype)
+    return F.grid_sample(pictures.to(grid.dtype), grid, mode="bilinear", padding_mode="zeros", align_corners=True).to(pictures.dtype)
 
 
 def _to_bytes(pictures: Tensor) -> Tensor:

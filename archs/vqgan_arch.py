@@ -114,8 +114,26 @@ class GumbelQuantizer(nn.Module):
 class VQHQEncoder(nn.Module):
     """A trained VQGAN's encoder and codebook: which codes a good face has. The target when KEEP's code prediction is trained.
 
-    Its keys are those of `VQAutoEncoder` without `generator.*`; `rename_encoder_only` picks them. Arguments as there.
+    Its keys are those of `VQAutoEncoder` without `generator.*`; `rename_encoder_only` picks them.
+
+    Args:
+        img_size: side of the pictures in pixels.
+        nf: channels of the first convolution.
+        ch_mult: width of each resolution, in multiples of `nf`; the resolution halves from one to the next.
+        quantizer: "nearest" or "gumbel".
+        res_blocks: residual blocks for each resolution.
+        attn_resolutions: sides in pixels at which there is attention.
+        codebook_size: codes there are.
+        emb_dim: channels of a code.
+        beta: commitment weight of the nearest quantizer.
+        gumbel_straight_through: as `straight_through` of `GumbelQuantizer`.
+        gumbel_kl_weight: as `kl_weight` of `GumbelQuantizer`.
+
+    Raises:
+        ValueError: an unknown quantizer, or widths that are no multiples of 32.
     """
+
+    decodes = False
 
     def __init__(
         self,
@@ -123,6 +141,7 @@ class VQHQEncoder(nn.Module):
         nf: int = 64,
         ch_mult: Sequence[int] = CH_MULT,
         quantizer: QuantizerName = "nearest",
+        *,
         res_blocks: int = 2,
         attn_resolutions: Sequence[int] = ATTENTION_AT,
         codebook_size: int = 1024,
@@ -142,6 +161,9 @@ class VQHQEncoder(nn.Module):
         else:
             msg = f"quantizer: expected nearest or gumbel, got {quantizer!r}"
             raise ValueError(msg)
+        if self.decodes:
+            self.generator = Generator(nf, emb_dim, ch_mult, res_blocks, img_size, attn_resolutions)
+        self.to(memory_format=torch.channels_last)
 
     def forward(self, picture: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         """Map (N, 3, H, W) to quantized features (N, emb_dim, h, w), the quantizer's loss and its statistics."""
@@ -149,68 +171,14 @@ class VQHQEncoder(nn.Module):
 
 
 class VQAutoEncoder(VQHQEncoder):
-    """Picture to codes and back.
+    """Picture to codes and back. Arguments as for `VQHQEncoder`."""
 
-    Args:
-        img_size: side of the pictures in pixels.
-        nf: channels of the first convolution.
-        ch_mult: width of each resolution, in multiples of `nf`; the resolution halves from one to the next.
-        quantizer: "nearest" or "gumbel".
-        res_blocks: residual blocks for each resolution.
-        attn_resolutions: sides in pixels at which there is attention.
-        codebook_size: codes there are.
-        emb_dim: channels of a code.
-        beta: commitment weight of the nearest quantizer.
-        gumbel_straight_through: as `straight_through` of `GumbelQuantizer`.
-        gumbel_kl_weight: as `kl_weight` of `GumbelQuantizer`.
-
-    Raises:
-        ValueError: an unknown quantizer, or widths that are no multiples of 32.
-    """
-
-    def __init__(
-        self,
-        img_size: int = 512,
-        nf: int = 64,
-        ch_mult: Sequence[int] = CH_MULT,
-        quantizer: QuantizerName = "nearest",
-        res_blocks: int = 2,
-        attn_resolutions: Sequence[int] = ATTENTION_AT,
-        codebook_size: int = 1024,
-        emb_dim: int = 256,
-        beta: float = 0.25,
-        gumbel_straight_through: bool = False,
-        gumbel_kl_weight: float = 1e-8,
-    ) -> None:
-        super().__init__(
-            img_size,
-            nf,
-            ch_mult,
-            quantizer,
-            res_blocks,
-            attn_resolutions,
-            codebook_size,
-            emb_dim,
-            beta,
-            gumbel_straight_through,
-            gumbel_kl_weight,
-        )
-        self.generator = Generator(nf, emb_dim, ch_mult, res_blocks, img_size, attn_resolutions)
-        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    decodes = True
 
     def forward(self, picture: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         """Return the reconstruction (N, 3, H, W), not clamped, the quantizer's loss (scalar) and its statistics."""
         rows, loss, stats = self.quantize(self.encoder(picture))
         return self.generator(rows), loss, stats
-
-    @property
-    def last_layer(self) -> nn.Parameter:
-        """The generator's last weight, at which an adaptive adversarial weight compares gradients."""
-        last = self.generator.blocks[-1]
-        if not isinstance(last, nn.Conv2d):
-            msg = f"VQAutoEncoder: expected a convolution at the end, got {type(last).__name__}"
-            raise TypeError(msg)
-        return last.weight
 
 
 def rename_encoder_only(state: dict[str, Tensor]) -> dict[str, Tensor]:

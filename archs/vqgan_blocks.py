@@ -15,6 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from archs.group_norm import GroupNorm
+
 GROUPS = 32
 EPS = 1e-6
 
@@ -29,13 +31,13 @@ def from_tokens(tokens: Tensor, size: tuple[int, int]) -> Tensor:
     return tokens.transpose(1, 2).unflatten(2, size)
 
 
-def group_norm(width: int) -> nn.GroupNorm:
+def group_norm(width: int) -> GroupNorm:
     """Return the normalisation used everywhere: 32 groups.
 
     Raises:
         ValueError: `width` is no multiple of 32.
     """
-    return nn.GroupNorm(GROUPS, width, eps=EPS)
+    return GroupNorm(GROUPS, width, eps=EPS)
 
 
 class ResBlock(nn.Module):
@@ -51,8 +53,8 @@ class ResBlock(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Map (N, inputs, H, W) to (N, outputs, H, W)."""
-        change = self.conv1(F.silu(self.norm1(features), inplace=True))
-        change = self.conv2(F.silu(self.norm2(change), inplace=True))
+        change = self.conv1(self.norm1.activated(features))
+        change = self.conv2(self.norm2.activated(change))
         return change.add_(features if self.conv_out is None else self.conv_out(features))
 
 
@@ -144,7 +146,14 @@ class Encoder(_Stack):
     """
 
     def __init__(
-        self, in_channels: int, nf: int, emb_dim: int, ch_mult: Sequence[int], res_blocks: int, img_size: int, attn_resolutions: Sequence[int]
+        self,
+        in_channels: int,
+        nf: int,
+        emb_dim: int,
+        ch_mult: Sequence[int],
+        res_blocks: int,
+        img_size: int,
+        attn_resolutions: Sequence[int],
     ) -> None:
         super().__init__()
         widths = [nf * factor for factor in ch_mult]
@@ -192,7 +201,14 @@ class Generator(_Stack):
     """
 
     def __init__(
-        self, nf: int, emb_dim: int, ch_mult: Sequence[int], res_blocks: int, img_size: int, attn_resolutions: Sequence[int], out_channels: int = 3
+        self,
+        nf: int,
+        emb_dim: int,
+        ch_mult: Sequence[int],
+        res_blocks: int,
+        img_size: int,
+        attn_resolutions: Sequence[int],
+        out_channels: int = 3,
     ) -> None:
         super().__init__()
         widths = [nf * factor for factor in reversed(ch_mult)]
