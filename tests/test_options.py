@@ -14,7 +14,7 @@ import archs
 import losses
 from keyframes_gan import metrics, options
 from keyframes_gan.errors import OptionsError
-from keyframes_gan.options import schemas
+from keyframes_gan.options import networks, schemas
 from keyframes_gan.options.reading import Place, read_text
 
 GOOD = """\
@@ -207,15 +207,22 @@ def test_yaml_bombs_and_loops_are_refused() -> None:
     assert "aliases" in str(read_text("a: &a [*a]\n", "f").problems[0])
 
 
-def _members(annotation: object) -> list[type[schemas.Section]]:
-    union = typing.get_args(annotation)[0]
-    return list(typing.get_args(union))
-
-
 def test_network_sections_fit_the_constructors() -> None:
-    for section in [*_members(schemas.Generator), *_members(schemas.Discriminator)]:
+    for section in networks.NETWORKS.values():
         parameters = inspect.signature(archs.find(section.__name__)).parameters
         assert set(section.model_fields) - {"type"} == set(parameters)
+
+
+def test_the_networks_of_both_keep_releases_are_understood() -> None:
+    new = networks.KEEP(type="KEEP", cft_list=["16", "32", "64"], cfa_list=[16, 32], cfa_nhead=4, cfa_dim=256, cond=1)
+    old = networks.KEEP(type="KEEP", connect_list=["16", "32", "64"], cross_fuse_list=["16", "32"], flow_type="gmflow")
+    assert schemas.plain(new)["cfa_list"] == [16, 32]
+    assert schemas.plain(old)["connect_list"] == ["16", "32", "64"]
+    with pytest.raises(ValueError, match="cfa_dim or its older name, not both"):
+        networks.KEEP(type="KEEP", cfa_dim=256, cross_fuse_dim=256)
+    with pytest.raises(ValueError, match="fix_modules"):
+        networks.KEEP(type="KEEP", fix_modules=["decoder"])
+    assert {"cfa_nhead", "ndf"} <= schemas.known_keys()
 
 
 def test_metric_sections_cover_our_metrics_and_know_which_way_is_better() -> None:

@@ -1,97 +1,33 @@
 """What an options file may say: names and types as BasicSR's YAML has them, checked strictly.
 
-Every section is frozen and refuses unknown keys. Adding a network, a loss or a data set is adding a class here and naming it in the
-union below it; adding a training recipe is adding a class and a row in `TRAININGS`. Values that a network or a loss
+Every section is frozen and refuses unknown keys. Networks are in `networks`. Adding a loss or a data set is adding a class here and
+naming it in the union below it; adding a training recipe is adding a class and a row in `TRAININGS`. Values that a network or a loss
 takes are its constructor's keyword arguments; a test holds the two together.
 """
 
 from __future__ import annotations
 
 import math
-from pathlib import Path
-from typing import Annotated, Any, Literal, NoReturn
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import Field, model_validator
+
+from keyframes_gan.options.networks import NETWORKS, Discriminator, DMSASFFNetLite, Generator
+from keyframes_gan.options.section import (
+    Count,
+    ExistingFile,
+    Fraction,
+    Name,
+    Positive,
+    Rate,
+    Section,
+    Weight,
+    WeightsSource,
+    refuse,
+)
 
 PROBABILITY_TOLERANCE = 1e-6
 PATCH_MULTIPLE = 16
-
-
-class Section(BaseModel):
-    """A mapping of the file: strict types, no unknown keys, frozen."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
-
-
-def refuse(key: str, message: str) -> NoReturn:
-    """Fail a check that concerns `key` (dotted, relative to the section that checks)."""
-    kind = "check"
-    raise PydanticCustomError(kind, "{message}", {"message": message, "key": key})
-
-
-def _existing(path: str, info: ValidationInfo) -> str:
-    """Check that a file is there; paths are relative to the root that the gate was given."""
-    context = info.context or {}
-    if context.get("check_paths", False) and not (Path(context["root"]) / Path(path).expanduser()).is_file():
-        msg = "no such file (relative paths start at the repository's root)"
-        raise ValueError(msg)
-    return path
-
-
-def _weights(source: str, info: ValidationInfo) -> str:
-    """Check weights that are given as a file; a bare name is looked up in the manifest when the run starts."""
-    return _existing(source, info) if Path(source).name != source or Path(source).suffix else source
-
-
-ExistingFile = Annotated[str, AfterValidator(_existing)]
-WeightsSource = Annotated[str, AfterValidator(_weights)]
-Positive = Annotated[int, Field(ge=1)]
-Count = Annotated[int, Field(ge=0)]
-Rate = Annotated[float, Field(gt=0)]
-Weight = Annotated[float, Field(ge=0)]
-Fraction = Annotated[float, Field(ge=0, le=1)]
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
-
-
-# Networks: `type` and the constructor's keyword arguments.
-class DMSASFFNetLite(Section):
-    """`archs.dmsasff_lite_arch.DMSASFFNetLite`."""
-
-    type: Literal["DMSASFFNetLite"]
-    widths: Annotated[list[Positive], Field(min_length=3, max_length=3)] | None = None
-    landmark_widths: Annotated[list[Positive], Field(min_length=3, max_length=3)] | None = None
-    blocks: Count | None = None
-    landmark_channels: Positive | None = None
-
-
-class DMSASFFNet(Section):
-    """`archs.dmsasff_arch.DMSASFFNet`: the published network; its size is fixed."""
-
-    type: Literal["DMSASFFNet"]
-    joint_vgg: bool | None = None
-
-
-class VGGStyleDiscriminator256(Section):
-    """`archs.discriminator_arch.VGGStyleDiscriminator256`: for patches of 256 pixels."""
-
-    type: Literal["VGGStyleDiscriminator256"]
-    num_in_ch: Positive | None = None
-    num_feat: Positive | None = None
-
-
-class MultiScaleDiscriminator(Section):
-    """`archs.discriminator_arch.MultiScaleDiscriminator`."""
-
-    type: Literal["MultiScaleDiscriminator"]
-    input_ch: Positive | None = None
-    base_ch: Positive | None = None
-    num_layers: Positive | None = None
-    num_discriminators: Positive | None = None
-
-
-Generator = Annotated[DMSASFFNetLite | DMSASFFNet, Field(discriminator="type")]
-Discriminator = Annotated[MultiScaleDiscriminator | VGGStyleDiscriminator256, Field(discriminator="type")]
 
 
 # Losses.
@@ -146,7 +82,7 @@ class AdamOptimizer(Section):
     type: Literal["Adam", "AdamW"]
     lr: Rate
     weight_decay: Weight = 0.0
-    betas: Annotated[list[Fraction], Field(min_length=2, max_length=2)] = [0.9, 0.999]
+    betas: Annotated[list[Fraction], Field(min_length=2, max_length=2)] = Field(default=[0.9, 0.999])
     eps: Rate = 1e-8
 
 
@@ -175,7 +111,7 @@ class CosineRestartSchedule(Section):
 
     type: Literal["CosineAnnealingRestartLR"]
     periods: Annotated[list[Positive], Field(min_length=1)]
-    restart_weights: list[Weight] = [1.0]
+    restart_weights: list[Weight] = Field(default=[1.0])
     eta_min: Weight = 0.0
 
     @model_validator(mode="after")
@@ -202,7 +138,7 @@ class DMSASFFNetDataset(Section):
     name: Name
     type: Literal["DMSASFFNetDataset"]
     dataroot: Annotated[list[ExistingFile], Field(min_length=1)]
-    exclude: list[str] = []
+    exclude: list[str] = Field(default=[])
     patch_size: Annotated[int, Field(ge=PATCH_MULTIPLE, multiple_of=PATCH_MULTIPLE)] = 128
     p_hq: Fraction = 0.4
     p_gop: Fraction = 0.4
@@ -386,7 +322,7 @@ TRAININGS: dict[str, type[DMSASFFNetTraining]] = {"DMSASFFNetModel": DMSASFFNetT
 def known_keys() -> set[str]:
     """Return every key that any section knows, to guess what a misspelt one was meant to be."""
     found: set[str] = set()
-    for thing in globals().values():
+    for thing in (*globals().values(), *NETWORKS.values()):
         if isinstance(thing, type) and issubclass(thing, Section):
             found |= set(thing.model_fields)
     return found
