@@ -4,12 +4,12 @@
 a checked file (`locate`), a file becomes tensors (`load_state`), and tensors go into a network, strictly (`load_into`).
 Pickles are never unpickled freely: `torch.load(weights_only=True)` or safetensors. Importing this module does not import torch.
 
-    python -m keyframes_gan.weights {list,verify,fetch} [NAME ...]
+    python -m keyframes_gan.weights {list,fetch,verify} [NAME ...]
+    python -m keyframes_gan.weights add NAME --from FILE ...
 """
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import logging
 import os
@@ -128,7 +128,8 @@ def locate(name_or_path: str | Path, *, allow_download: bool = True) -> Path:
     """Return the file that `name_or_path` means, checked against the manifest's hash when it is a name.
 
     A name is looked up in `pretrained_models/`, then in torch's own cache; failing both, it is downloaded (once, even when
-    several processes ask at the same time). A path to a file is taken as it is.
+    several processes ask at the same time), after its licence has been printed where that is not a free one. A path to a file is
+    taken as it is.
 
     Args:
         name_or_path: a name of the manifest, or a file.
@@ -154,6 +155,8 @@ def locate(name_or_path: str | Path, *, allow_download: bool = True) -> Path:
         where = "no address to fetch it from" if row.url is None else f"{row.url} (downloading is switched off)"
         msg = f"{row.name}: expected {target}, got nothing there; {where}: put it there or pass --weights FILE. {row.provenance}"
         raise WeightsError(msg)
+    if row.restricted:
+        sys.stderr.write(f"note: {row.name}: licence: {row.licence}. {row.provenance}\n")
     fetch(row.url, target, check=lambda path: _check(row, path), resume=bool(row.sha256))
     return target
 
@@ -285,34 +288,7 @@ def _few(keys: Sequence[str]) -> str:
     return shown if len(keys) <= SHOWN_KEYS else f"{shown}, ..."
 
 
-def _state_of(row: WeightsEntry) -> str:
-    """Return one word or sentence on whether a row's file is here and sound."""
-    try:
-        path = locate(row.name, allow_download=False)
-    except WeightsError as error:
-        return "altered" if "sha256" in str(error) else "absent"
-    return "ok" if row.sha256 else f"present, hash unknown to the manifest: {digest(path)}"
-
-
-def main(argv: Sequence[str]) -> int:
-    """List, verify or fetch the manifest's weights; 1 when `verify` finds an altered file."""
-    parser = argparse.ArgumentParser(prog="python -m keyframes_gan.weights", description=main.__doc__)
-    parser.add_argument("action", choices=("list", "verify", "fetch"))
-    parser.add_argument("names", nargs="*", help="default: all")
-    given = parser.parse_args(argv)
-    rows = [entry(name) for name in given.names] or list(entries().values())
-    altered = 0
-    for row in rows:
-        if given.action == "list":
-            line = f"{row.file}  {row.licence}  {row.url or 'no address'}"
-        elif given.action == "verify":
-            line = _state_of(row)
-            altered += line == "altered"
-        else:
-            line = str(locate(row.name)) if row.url or given.names else "skipped: no address to fetch it from"
-        sys.stdout.write(f"{row.name}: {line}\n")
-    return int(altered > 0)
-
-
 if __name__ == "__main__":
+    from keyframes_gan.weights_door import main
+
     sys.exit(run_door(main))

@@ -21,7 +21,7 @@ import yaml
 
 import archs
 from archs.vgg_arch import VGG19Features, rename_torchvision
-from keyframes_gan import weights
+from keyframes_gan import weights, weights_door
 from keyframes_gan.errors import UserError, WeightsError
 
 CONTENT = bytes(range(256)) * 4096
@@ -373,24 +373,24 @@ def test_torchvisions_vgg19_goes_in(parity_dir: Path) -> None:
 
 def test_the_command_lists_verifies_and_fetches(folder: Path, server: Server, capsys: pytest.CaptureFixture[str]) -> None:
     write_manifest(folder, url=server.url)
-    assert weights.main(["list"]) == 0
+    assert weights_door.main(["list"]) == 0
     assert "thing: file.pth  CC0" in capsys.readouterr().out
-    assert weights.main(["verify"]) == 0
+    assert weights_door.main(["verify"]) == 0
     assert capsys.readouterr().out == "thing: absent\n"
-    assert weights.main(["fetch", "thing"]) == 0
-    assert weights.main(["verify", "thing"]) == 0
+    assert weights_door.main(["fetch", "thing"]) == 0
+    assert weights_door.main(["verify", "thing"]) == 0
     assert capsys.readouterr().out.endswith("thing: ok\n")
     (folder / "file.pth").write_bytes(b"x")
-    assert weights.main(["verify"]) == 1
+    assert weights_door.main(["verify"]) == 1
     with pytest.raises(UserError):
-        weights.main(["verify", "nothing"])
+        weights_door.main(["verify", "nothing"])
 
 
 def test_an_unknown_hash_is_said(folder: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture) -> None:
     (folder / "file.pth").write_bytes(CONTENT)
     write_manifest(folder, sha256=None)
     with caplog.at_level(logging.INFO):
-        assert weights.main(["verify"]) == 0
+        assert weights_door.main(["verify"]) == 0
     assert SHA256 in capsys.readouterr().out
     assert "no hash" in caplog.text
 
@@ -403,3 +403,121 @@ def test_the_module_is_a_command_and_leaves_torch_alone(repo_root: Path) -> None
     assert done.stderr.startswith("error: weights: expected")
     code = "import keyframes_gan.weights, sys; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=repo_root, check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("licence", "printed"), [("X License (non-commercial)", True), ("none stated by its authors", True), ("MIT", False)]
+)
+def test_a_licence_that_is_not_free_is_printed_when_first_fetched(
+    folder: Path, server: Server, capsys: pytest.CaptureFixture[str], licence: str, printed: bool
+) -> None:
+    write_manifest(folder, url=server.url, licence=licence)
+    for first in (True, False):
+        weights.locate("thing")
+        note = [line for line in capsys.readouterr().err.splitlines() if line.startswith("note:")]
+        assert note == ([f"note: thing: licence: {licence}. made here"] if printed and first else [])
+
+
+def test_fetching_everything_leaves_out_what_is_not_free(folder: Path, server: Server, capsys: pytest.CaptureFixture[str]) -> None:
+    write_manifest(folder, url=server.url, licence="non-commercial")
+    assert weights_door.main(["fetch"]) == 0
+    assert "skipped: licence non-commercial" in capsys.readouterr().out
+    assert server.ranges == []
+
+
+def a_checkpoint(tmp_path: Path, **change: torch.Tensor) -> tuple[Path, dict[str, torch.Tensor]]:
+    """A training's checkpoint of a small discriminator, with averaged weights beside the raw ones."""
+    state = archs.build("MultiScaleDiscriminator", base_ch=4, num_layers=1, num_discriminators=1).state_dict() | change
+    path = tmp_path / "net_g_latest.pth"
+    torch.save({"params": {key: value + 1 for key, value in state.items()}, "params_ema": state}, path)
+    return path, state
+
+
+ADD = ["--arch", "MultiScaleDiscriminator", "--kwargs", "{base_ch: 4, num_layers: 1, num_discriminators: 1}"]
+
+
+def test_added_weights_are_usable_by_name(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_manifest(folder)
+    before = "# kept\n" + (folder / "manifest.yml").read_text()
+    (folder / "manifest.yml").write_text(before)
+    path, state = a_checkpoint(tmp_path)
+    words = ["add", "mine", "--from", str(path), *ADD, "--licence", "CC0", "--provenance", "made: here, 'now'"]
+    assert weights_door.main(words) == 0
+    file = folder / "mine.safetensors"
+    assert hashlib.sha256(file.read_bytes()).hexdigest() in capsys.readouterr().out
+    row = weights.entry("mine")
+    assert (row.arch, row.licence, row.provenance, row.url) == ("MultiScaleDiscriminator", "CC0", "made: here, 'now'", None)
+    network = archs.build(row.arch, **row.kwargs)
+    weights.load_into(network, weights.load_state("mine"), name="mine")
+    assert all(torch.equal(value, state[key]) for key, value in network.state_dict().items())
+    assert (folder / "manifest.yml").read_text().startswith(before)
+    assert sorted(each.name for each in folder.iterdir()) == ["manifest.yml", "mine.safetensors"]
+
+
+def test_added_weights_can_be_replaced_and_the_rest_of_the_row_stays(folder: Path, tmp_path: Path) -> None:
+    write_manifest(folder)
+    path, state = a_checkpoint(tmp_path)
+    weights_door.main(["add", "mine", "--from", str(path), *ADD, "--licence", "CC0", "--provenance", "first"])
+    rows = yaml.safe_load((folder / "manifest.yml").read_text())
+    with (folder / "manifest.yml").open("a") as manifest:
+        manifest.write("# about the last\n" + yaml.safe_dump({"last": rows["thing"]}))
+    first = weights.entry("mine")
+    torch.save({key: value * 2 for key, value in state.items()}, path)
+    weights_door.main(["add", "mine", "--from", str(path), "--replace"])
+    second = weights.entry("mine")
+    assert second.sha256 != first.sha256
+    assert (second.arch, second.kwargs, second.licence, second.provenance) == (first.arch, first.kwargs, first.licence, first.provenance)
+    assert list(weights.entries()) == ["thing", "mine", "last"]
+    assert "# about the last\nlast:" in (folder / "manifest.yml").read_text()
+
+
+def test_networks_of_other_projects_are_recognised(folder: Path, tmp_path: Path) -> None:
+    write_manifest(folder)
+    convolution = {"weight": (4, 3, 3, 3), "bias": (4,)}
+    state = {f"body.0.{key}": torch.zeros(shape) for key, shape in convolution.items()}
+    state |= {"body.1.weight": torch.zeros(4), "body.2.weight": torch.zeros(4, 4, 3, 3), "body.2.bias": torch.zeros(4)}
+    state |= {"body.3.weight": torch.zeros(4), "body.4.weight": torch.zeros(12, 4, 3, 3), "body.4.bias": torch.zeros(12)}
+    torch.save(state, tmp_path / "small_x2.pth")
+    weights_door.main(["add", "small_x2", "--from", str(tmp_path / "small_x2.pth"), "--licence", "CC0"])
+    assert set(weights.load_state("small_x2")) == set(state)
+    assert weights.entry("small_x2").provenance == "Added from small_x2.pth."
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["thing", *ADD, "--licence", "CC0"], "--replace"),
+        (["../x", *ADD, "--licence", "CC0"], "letters, digits"),
+        (["mine", *ADD], "expected --licence"),
+        (["mine", "--licence", "CC0"], "tensors of none"),
+        (["mine", "--arch", "MultiScaleDiscriminator", "--licence", "CC0"], "missing"),
+        (["mine", "--arch", "Nothing", "--licence", "CC0"], "--arch Nothing"),
+        (["mine", "--arch", "MultiScaleDiscriminator", "--kwargs", "{x: 1}", "--licence", "CC0"], "--kwargs"),
+        (["mine", "--arch", "MultiScaleDiscriminator", "--kwargs", "[1", "--licence", "CC0"], "--kwargs"),
+        (["mine", *ADD, "--licence", "CC0", "--param_key", "other"], "entry 'other'"),
+    ],
+)
+def test_what_add_refuses_is_one_line_and_leaves_nothing(folder: Path, tmp_path: Path, words: list[str], message: str) -> None:
+    write_manifest(folder)
+    before = (folder / "manifest.yml").read_bytes()
+    path, _ = a_checkpoint(tmp_path)
+    with pytest.raises(WeightsError, match=re.escape(message)) as error:
+        weights_door.main(["add", words[0], "--from", str(path), *words[1:]])
+    assert "\n" not in str(error.value)
+    assert [each.name for each in folder.iterdir()] == ["manifest.yml"]
+    assert (folder / "manifest.yml").read_bytes() == before
+
+
+def test_add_refuses_hostile_files_and_numbers_that_are_none(folder: Path, tmp_path: Path) -> None:
+    write_manifest(folder)
+    mark = tmp_path / "ran"
+    torch.save({"params": Hostile(mark)}, tmp_path / "hostile.pth")
+    with pytest.raises(WeightsError, match="expected a checkpoint"):
+        weights_door.add("mine", tmp_path / "hostile.pth", licence="CC0")
+    assert not mark.exists()
+    _, state = a_checkpoint(tmp_path)
+    key = next(key for key, value in state.items() if value.is_floating_point())
+    path, _ = a_checkpoint(tmp_path, **{key: state[key] * float("nan")})
+    with pytest.raises(WeightsError, match=rf"expected finite numbers.*{re.escape(key)}"):
+        weights_door.main(["add", "mine", "--from", str(path), *ADD, "--licence", "CC0"])
+    assert [each.name for each in folder.iterdir()] == ["manifest.yml"]
