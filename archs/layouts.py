@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models import resnet18, resnet50
 
+from archs.spectral import fold_batch_norm
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 PARALLEL = "module."
+PAIRS = (("conv", "bn"), ("conv1", "bn1"), ("conv2", "bn2"), ("conv3", "bn3"))
+"""Names of a convolution and of the BatchNorm that follows it."""
 
 
 def without_parallel_prefix(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -44,3 +49,18 @@ class ResNetStages(nn.Module):
         eighth = self.layer2(self.layer1(features))
         sixteenth = self.layer3(eighth)
         return eighth, sixteenth, self.layer4(sixteenth)
+
+
+def fold_norms(network: nn.Module) -> nn.Module:
+    """Fold, in place, every BatchNorm that follows a convolution into it, and return `network`: eval mode only, equal output.
+
+    Found by position in an `nn.Sequential`, and elsewhere by the names in `PAIRS`, which the networks here share with torchvision.
+    """
+    for module in list(network.modules()):
+        names = [name for name, _ in module.named_children()]
+        for first, second in pairwise(names) if isinstance(module, nn.Sequential) else PAIRS:
+            conv, norm = getattr(module, first, None), getattr(module, second, None)
+            if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+                setattr(module, first, fold_batch_norm(conv, norm))
+                setattr(module, second, nn.Identity())
+    return network

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, NamedTuple
 import cv2
 import numpy as np
 
-import archs
 from keyframes_gan import weights
 from keyframes_gan.errors import UserError
 from keyframes_gan.faces.align import feather
+from keyframes_gan.faces.networks import load_network
 from keyframes_gan.types import check_shape
 
 if TYPE_CHECKING:
@@ -68,24 +68,12 @@ class FaceParser:
             raise UserError(msg)
         self.network = network
         self._sees = NETWORKS[network]
-        self._weights_from = weights_from or network
+        self._weights_from = weights_from
         self._device_name = device
 
     @cached_property
-    def _device(self) -> torch.device:
-        from keyframes_gan.devices import choose_device  # noqa: PLC0415 - imports torch, so only with the first crop
-
-        return choose_device(self._device_name)
-
-    @cached_property
-    def _model(self) -> torch.nn.Module:
-        from archs.layouts import without_parallel_prefix  # noqa: PLC0415 - imports torch
-
-        row = weights.entry(self.network)
-        state = weights.load_state(self._weights_from)
-        model = archs.build(row.arch, **row.kwargs)
-        weights.load_into(model, state, name=str(self._weights_from), rename=without_parallel_prefix)
-        return model.eval().to(self._device)
+    def _model(self) -> tuple[torch.nn.Module, torch.device]:
+        return load_network(self.network, self._weights_from, self._device_name)
 
     def classes(self, crops: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
         """Return the most likely class of every pixel (numbers as in `archs.bisenet_arch` or `archs.parsenet_arch`).
@@ -104,8 +92,9 @@ class FaceParser:
 
         resized = np.stack([_resized(crop) for crop in crops]).astype(np.float32) / 255
         normal = ((resized - np.array(self._sees.mean)) / np.array(self._sees.std)).astype(np.float32)
+        model, device = self._model
         with torch.inference_mode():
-            scores = self._model(torch.from_numpy(np.ascontiguousarray(normal.transpose(0, 3, 1, 2))).to(self._device))
+            scores = model(torch.from_numpy(normal).to(device).permute(0, 3, 1, 2))
             found: npt.NDArray[np.uint8] = scores.argmax(dim=1).to(torch.uint8).cpu().numpy()
         return found
 

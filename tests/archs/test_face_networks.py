@@ -12,7 +12,7 @@ from torch import nn
 
 from archs.arcface_arch import ResNetArcFace
 from archs.bisenet_arch import BiSeNet
-from archs.layouts import without_parallel_prefix
+from archs.layouts import fold_norms, without_parallel_prefix
 from archs.parsenet_arch import ParseNet
 from archs.retinaface_arch import RetinaFace
 from archs.yolov5_face_arch import YOLOv5Face
@@ -99,6 +99,21 @@ def test_the_short_forward_of_a_parser_is_the_first_output() -> None:
     for net, outputs in ((ParseNet().eval(), "both"), (BiSeNet().eval(), "all_scores")):
         assert net(faces).shape == (2, 19, 64, 96)
         torch.testing.assert_close(net(faces), getattr(net, outputs)(faces)[0])
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(("net", "left"), [(RetinaFace("mobile0.25"), 0), (YOLOv5Face("n"), 0), (BiSeNet(), 2)])
+def test_folded_networks_give_the_same(net: nn.Module, left: int) -> None:
+    torch.manual_seed(0)
+    for module in net.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.uniform_(module.running_var, 0.5, 2.0)
+            nn.init.normal_(module.running_mean, std=0.1)
+    pictures = torch.rand(1, 3, 64, 96)
+    before = net.eval()(pictures)
+    after = fold_norms(net)(pictures)
+    torch.testing.assert_close(after, before, atol=1e-4, rtol=1e-3)
+    assert sum(isinstance(module, nn.BatchNorm2d) for module in net.modules()) == left
 
 
 def test_what_does_not_fit_is_named() -> None:

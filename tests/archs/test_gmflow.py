@@ -44,6 +44,20 @@ def test_a_clip_gives_the_flow_of_its_pairs_and_any_size_is_taken() -> None:
 
 
 @torch.no_grad()
+def test_half_precision_stays_near() -> None:
+    torch.manual_seed(0)
+    net = GMFlow().eval()
+    pictures = torch.rand(2, 3, 64, 64) * 255
+    flow = net(pictures[:1], pictures[1:])
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed = net(pictures[:1], pictures[1:])
+    half = net.bfloat16()(pictures[:1].bfloat16(), pictures[1:].bfloat16())
+    for other in (mixed, half):
+        assert other.dtype == torch.float32
+        assert (other - flow).abs().mean() < 0.1 * flow.std()
+
+
+@torch.no_grad()
 def test_raft_stands_in() -> None:
     frames = torch.rand(1, 3, 3, 40, 130) * 2 - 1
     net = flow_field("raft_small").eval()

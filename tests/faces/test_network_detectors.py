@@ -80,7 +80,7 @@ class SeesRed(nn.Module):
 def seeing_red(name: str, **options: Any) -> tuple[Any, SeesRed]:
     detector: Any = find(name)(**options)
     network = SeesRed(retina=name.startswith("retina"))
-    detector.__dict__.update(_network=network, _device=torch.device("cpu"))
+    detector.__dict__["_network"] = network, torch.device("cpu")
     return detector, network
 
 

@@ -29,7 +29,7 @@ class Classes(nn.Module):
 
 def parser(network: str) -> FaceParser:
     made = FaceParser(network, device="cpu")
-    made.__dict__["_model"] = Classes(NETWORKS[network].mean[0], NETWORKS[network].std[0])
+    made.__dict__["_model"] = Classes(NETWORKS[network].mean[0], NETWORKS[network].std[0]), torch.device("cpu")
     return made
 
 

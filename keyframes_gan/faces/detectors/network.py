@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 
-import archs
-from keyframes_gan import weights
 from keyframes_gan.faces.detectors.scaled import ScaledDetector
+from keyframes_gan.faces.networks import load_network
 from keyframes_gan.types import Detection
 
 if TYPE_CHECKING:
@@ -58,35 +57,24 @@ class NetworkDetector(ScaledDetector):
     ) -> None:
         super().__init__(min_face=min_face, max_pixels=max_pixels)
         self.threshold = threshold
-        self._weights_from = weights_from or self.weights_name
+        self._weights_from = weights_from
         self._device_name = device
 
     @cached_property
-    def _device(self) -> torch.device:
-        from keyframes_gan.devices import choose_device  # noqa: PLC0415 - imports torch, so only with the first picture
-
-        return choose_device(self._device_name)
-
-    @cached_property
-    def _network(self) -> torch.nn.Module:
-        from archs.layouts import without_parallel_prefix  # noqa: PLC0415 - imports torch
-
-        row = weights.entry(self.weights_name)
-        state = weights.load_state(self._weights_from)
-        network = archs.build(row.arch, **row.kwargs)
-        weights.load_into(network, state, name=str(self._weights_from), rename=without_parallel_prefix)
-        return network.eval().to(self._device)
+    def _network(self) -> tuple[torch.nn.Module, torch.device]:
+        return load_network(self.weights_name, self._weights_from, self._device_name)
 
     def _guess(self, image: npt.NDArray[np.uint8], threshold: float) -> Guesses:
         """Return what the network sees in a prepared picture with at least the score `threshold`, doubles included."""
         raise NotImplementedError
 
-    def _output(self, pictures: npt.NDArray[np.float32]) -> Any:  # noqa: ANN401 - what it is depends on the network
-        """Return the network's output for (N, 3, H, W)."""
+    def _output(self, picture: npt.NDArray[np.float32]) -> Any:  # noqa: ANN401 - what it is depends on the network
+        """Return the network's output for one picture (H, W, 3), which goes in as (1, 3, H, W)."""
         import torch  # noqa: PLC0415 - only when the first picture comes
 
+        network, device = self._network
         with torch.inference_mode():
-            return self._network(torch.from_numpy(pictures).to(self._device))
+            return network(torch.from_numpy(picture).to(device).permute(2, 0, 1)[None])
 
     def _detections(self, image: npt.NDArray[np.uint8], *, near: bool) -> list[Detection]:
         boxes, scores, points = self._guess(image, self.near_threshold if near else self.threshold)

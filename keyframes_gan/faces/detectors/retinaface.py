@@ -24,8 +24,8 @@ class RetinaFaceDetector(NetworkDetector):
     """Base of the two sizes of RetinaFace."""
 
     def _guess(self, image: npt.NDArray[np.uint8], threshold: float) -> Guesses:
-        bgr = image[..., ::-1].astype(np.float32) - BGR_MEAN
-        output = self._output(np.ascontiguousarray(bgr.transpose(2, 0, 1))[None])
+        bgr = np.ascontiguousarray(image[..., ::-1], np.float32) - BGR_MEAN
+        output = self._output(bgr)
         boxes, scores, points = (part[0].float().cpu().numpy() for part in output)
         return decode(boxes, scores[:, 1], points, image.shape[:2], threshold)
 

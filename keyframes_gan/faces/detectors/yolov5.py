@@ -35,8 +35,8 @@ class YOLOv5Detector(NetworkDetector):
         super().__init__(min_face=min_face, max_pixels=max_pixels, threshold=threshold, weights_from=weights_from, device=device)
 
     def _guess(self, image: npt.NDArray[np.uint8], threshold: float) -> Guesses:
-        filled = padded(image, STEP, GREY).astype(np.float32) / 255
-        rows = self._output(np.ascontiguousarray(filled.transpose(2, 0, 1))[None])[0].float().cpu().numpy()
+        filled = padded(image, STEP, GREY).astype(np.float32) / np.float32(255)
+        rows = self._output(filled)[0].float().cpu().numpy()
         return split(rows, threshold)
 
 
