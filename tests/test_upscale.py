@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pytest
 import torch
 
-from keyframes_gan import public_networks, upscale, weights
+from keyframes_gan import public_networks, registry, upscale, weights
 from keyframes_gan.errors import UserError, WeightsError
 
 
@@ -66,6 +66,26 @@ def test_a_network_gives_what_it_gives(x4: Path) -> None:
     network = public_networks.load(x4, architectures=upscale.ARCHITECTURES)
     with torch.inference_mode():
         plain = network.model(torch.from_numpy(rgb).permute(2, 0, 1)[None].float() / 255)[0].clamp(0, 1).permute(1, 2, 0).numpy()
+    assert np.abs(got - plain * 255).max() <= 0.51
+
+
+@pytest.mark.parametrize(
+    ("scale", "options"),
+    [
+        (2, {"type": "RRDBNet", "num_in_ch": 3, "num_out_ch": 3, "scale": 2, "num_feat": 8, "num_block": 1, "num_grow_ch": 32}),
+        (4, {"type": "RRDBNet", "num_in_ch": 3, "num_out_ch": 3, "scale": 4, "num_feat": 8, "num_block": 1, "num_grow_ch": 32}),
+        (4, {"type": "SRVGGNetCompact", "num_feat": 8, "num_conv": 3, "upscale": 4, "act_type": "prelu"}),
+    ],
+)
+def test_it_equals_basicsrs_networks_with_their_public_keys(tmp_path: Path, scale: int, options: dict[str, Any]) -> None:
+    torch.manual_seed(6)
+    network = registry.build_network(options).eval()
+    torch.save({"params_ema": network.state_dict()}, tmp_path / "public.pth")
+    rgb = a_picture(24, 36)
+    got = upscale.find(str(tmp_path / "public.pth"), scale=scale, tile=0, device="cpu").upscale(rgb)
+    with torch.inference_mode():
+        plain = network(torch.from_numpy(rgb).permute(2, 0, 1)[None].float() / 255)[0].clamp(0, 1).permute(1, 2, 0).numpy()
+    assert got.std() > 1
     assert np.abs(got - plain * 255).max() <= 0.51
 
 
