@@ -204,6 +204,18 @@ class KEEP(nn.Module):
         ]
         return restored.to(frames.dtype), after
 
+    def fold(self) -> KEEP:
+        """Make the generator cheaper by a sixth, in place and for good; the output stays equal up to rounding.
+
+        For inference only: the network is set to eval mode, and its key names are no longer the checkpoint's. Before
+        `reduce_precision`, which would round twice.
+
+        Returns:
+            The network itself.
+        """
+        self.generator.fold()
+        return self.eval()
+
     def reduce_precision(self, dtype: torch.dtype) -> KEEP:
         """Run in `dtype` (bfloat16) from now on, in place, but for the flow network and warping: half precision has no sub-pixels.
 

@@ -100,6 +100,22 @@ class Upsample(nn.Module):
         """Map (N, width, H, W) to (N, width, 2H, 2W)."""
         return self.conv(F.interpolate(features, scale_factor=2.0, mode="nearest"))
 
+    def folded(self) -> nn.ConvTranspose2d:
+        """Return one strided transposed convolution that does the same with 4/9 of the multiplications.
+
+        Repeating a pixel 2x2 and weighing its copies one by one is weighing it by the kernel's sums: a 4x4 kernel, every second
+        row and column of which meets a pixel.
+        """
+        kernel = self.conv.weight.detach().double().flip(2, 3).transpose(0, 1)
+        wide = torch.stack([F.pad(kernel, (left, 1 - left, top, 1 - top)) for left in (0, 1) for top in (0, 1)]).sum(0)
+        width = self.conv.in_channels
+        folded = nn.ConvTranspose2d(width, width, 4, stride=2, padding=1).to(self.conv.weight.device, self.conv.weight.dtype)
+        with torch.no_grad():
+            folded.weight.copy_(wide)
+            if folded.bias is not None and self.conv.bias is not None:
+                folded.bias.copy_(self.conv.bias)
+        return folded.to(memory_format=torch.channels_last).train(self.training).requires_grad_(requires_grad=False)
+
 
 class _Stack(nn.Module):
     """Blocks run in order, with places known by the resolution of what comes out of them.
@@ -230,3 +246,9 @@ class Generator(_Stack):
         for block in self.blocks:
             features = block(features)
         return features
+
+    def fold(self) -> None:
+        """Replace, in place and for good, the upsampling blocks by their folded form. For inference only: key names change."""
+        for place, block in enumerate(self.blocks):
+            if isinstance(block, Upsample):
+                self.blocks[place] = block.folded()

@@ -7,6 +7,7 @@ Only a code that flips could exceed it, and then by far: the smallest margin of 
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 from archs.flow import FlowField
 from archs.keep_arch import KEEP, rename_v0
 from archs.keep_state import TrackState
+from archs.vqgan_blocks import Upsample
 
 EXACT = 1e-9
 SIZE = 32
@@ -262,6 +264,14 @@ def test_bfloat16_stays_close(net: KEEP) -> None:
     restored, insides = coarse.eval().reduce_precision(torch.bfloat16)(frames.float(), need_upscale=False, detail=True)
     assert restored.dtype == torch.float32
     assert (insides.logits.argmax(-1) == codes).double().mean() > 0.8
+
+
+def test_folding_leaves_the_output_equal(net: KEEP) -> None:
+    frames = clip(3)
+    folded = copy.deepcopy(net).fold()
+    assert not any(isinstance(block, Upsample) for block in folded.generator.blocks)
+    same(folded(frames, need_upscale=False), net(frames, need_upscale=False))
+    same(folded.fold()(frames, need_upscale=False), net(frames, need_upscale=False))
 
 
 def test_both_releases_name_the_same_network(net: KEEP) -> None:
