@@ -107,6 +107,13 @@ def test_tiles_leave_no_trace_where_the_network_sees_less_than_the_margin(tmp_pa
     assert (difference > 0).mean() < 0.01
 
 
+def test_half_precision_differs_by_little(tmp_path: Path) -> None:
+    path, rgb = str(made(tmp_path, "compact4")), a_picture(40, 40)
+    exact = upscale.find(path, scale=4, device="cpu").upscale(rgb).astype(int)
+    rounded = upscale.find(path, scale=4, device="cpu", precision="bf16").upscale(rgb)
+    assert 0 < np.abs(exact - rounded).mean() < 1
+
+
 def test_tiles_leave_no_seam_where_the_network_sees_more(tmp_path: Path) -> None:
     path, rgb = str(made(tmp_path, "rrdb4")), a_picture(150, 150)
     whole = upscale.find(path, scale=4, tile=0, device="cpu").upscale(rgb).astype(int)
