@@ -9,6 +9,7 @@ Convention (stated here once, valid everywhere):
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -168,6 +169,7 @@ class FaceClip:
 
     `crops` uint8 (T, S, S, 3); `to_crop` float64 (T, 2, 3); `landmarks` float32 (T, 68, 2) in crop pixels;
     `references`: per frame the key frame chosen for it, with its own (unwarped) landmarks, or None.
+    The first `context` frames were the last ones of the clip before (`RestorerSpec.overlap`): what is returned for them is not used.
     """
 
     track_id: int
@@ -176,6 +178,7 @@ class FaceClip:
     to_crop: npt.NDArray[np.float64]
     landmarks: npt.NDArray[np.float32]
     references: tuple[Reference | None, ...] = field(default=())
+    context: int = 0
 
     def __post_init__(self) -> None:
         if self.crops.ndim != CLIP_RANK or self.crops.shape[1] != self.crops.shape[2] or len(self.crops) == 0:
@@ -188,6 +191,9 @@ class FaceClip:
         if self.references and len(self.references) != count:
             msg = f"FaceClip.references: expected none or {count}, got {len(self.references)}"
             raise ValueError(msg)
+        if not 0 <= self.context < count:
+            msg = f"FaceClip.context: expected 0 to {count - 1}, got {self.context}"
+            raise ValueError(msg)
 
     def __len__(self) -> int:
         return len(self.crops)
@@ -197,7 +203,8 @@ class FaceClip:
 class RestorerSpec:
     """What the pipeline must know of a restorer: how to feed it, and what to print when it is listed.
 
-    `crop_sizes`: the crop sides in pixels it accepts, ascending. `clip_length` and `overlap` in frames.
+    `crop_sizes`: the crop sides in pixels it accepts, ascending. `clip_length` and `overlap` in frames: a clip begins with the last
+    `overlap` frames of the one before, as context whose results are dropped, so it brings `clip_length - overlap` new frames.
     `residual`: what counts is the difference between restored and given crop; it is then the difference that is warped back and
     added to the frame, so that an unchanged crop leaves the frame bit-exact instead of blurred by two resamplings.
     `template`: how faces lie in the crops it was trained on, a template of `keyframes_gan.faces.align`.
@@ -235,7 +242,15 @@ class Restorer(Protocol):
         """Return the state with which a new track begins."""
 
     def restore(self, clip: FaceClip, state: Any) -> npt.NDArray[np.uint8]:  # noqa: ANN401
-        """Return the restored crops, uint8 (T, S, S, 3), and update `state` in place."""
+        """Return the restored crops, uint8 (T, S, S, 3), and update `state` in place; not when it fails, memory running out included."""
+
+
+@runtime_checkable
+class BatchRestorer(Restorer, Protocol):
+    """A restorer that can restore clips of several tracks at a time, which keeps a large device busy."""
+
+    def restore_many(self, clips: Sequence[FaceClip], states: Sequence[Any]) -> list[npt.NDArray[np.uint8]]:
+        """Return what `restore` would for each clip with its state. Clips may differ in length and size."""
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import cv2
 import numpy as np
 
 from keyframes_gan import upscale
@@ -11,8 +12,15 @@ from keyframes_gan.faces import align, blend
 from keyframes_gan.pipeline.settings import Finish
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    import numpy.typing as npt
+
     from keyframes_gan.types import Image, Matrix
 
+BOX_COLOR = (0, 255, 0)
+BOX_WIDTH = 0.004
+"""Line width of drawn boxes, as a part of the picture's longer side."""
 PLAIN = "none"
 NETWORK = "realesrgan"
 PLAIN_INTERPOLATION = "lanczos"
@@ -76,3 +84,32 @@ class Canvas:
             align.paste(picture, restored, matrix, mask=mask, original=given, in_place=True)
         else:
             blend.paste(picture, restored, matrix, finish.blend, strength=finish.strength)
+
+    def replace(self, picture: Image, restored: Image, given: Image, *, residual: bool) -> None:
+        """Put a restored crop in the place of the whole `picture`, in place: the input was an aligned face already.
+
+        Args:
+            picture: the output so far, uint8 (scale * H, scale * H, 3).
+            restored: the restored crop, uint8 (S, S, 3).
+            given: the same crop before.
+            residual: whether what the restorer changed is added to the picture, so that what it left alone stays as it was.
+        """
+        finish, size = self._finish, (picture.shape[1], picture.shape[0])
+        if finish.color_match:
+            restored = blend.match_color(restored, given)
+        if self._face is not None:
+            restored = self._face.upscale(restored)
+        whole = upscale.resized(restored, size)
+        if residual and self._face is None:
+            change = cv2.subtract(whole, upscale.resized(given, size), dtype=cv2.CV_16S)
+            whole = cv2.add(picture, change, dtype=cv2.CV_8U)
+        cv2.addWeighted(whole, finish.strength, picture, 1 - finish.strength, 0, dst=picture)
+
+    def boxed(self, picture: Image, boxes: Iterable[npt.NDArray[np.float32]]) -> Image:
+        """Return a copy of an output picture with `boxes`, (x0, y0, x1, y1) in pixels of the input frame, drawn on it."""
+        drawn: Image = picture.copy()
+        width = max(round(BOX_WIDTH * max(picture.shape)), 1)
+        for box in boxes:
+            x0, y0, x1, y1 = (round((float(value) + 0.5) * self.scale - 0.5) for value in box)
+            cv2.rectangle(drawn, (x0, y0), (x1, y1), BOX_COLOR, width)
+        return drawn

@@ -2,22 +2,54 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from keyframes_gan.faces import align
+from keyframes_gan.faces.landmarks import box_of
 from keyframes_gan.keyframes.fit import fit
 from keyframes_gan.keyframes.memory import KeyframeMemory
 from keyframes_gan.pipeline.canvas import Canvas
+from keyframes_gan.pipeline.framing import FaceFraming, Framing
 from keyframes_gan.types import FaceClip, Image, Matrix, Points, Reference
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import numpy.typing as npt
+
     from keyframes_gan.faces.smooth import SmoothFace
-    from keyframes_gan.pipeline.clock import Stopwatch
     from keyframes_gan.types import Frame, Restorer
+
+STATE_FRAMES = 25
+"""Frames of absence, without a cut, up to which the restorer's state is carried on."""
+
+
+@dataclass
+class Fate:
+    """What became of one face in one frame, and why; `person` is None for a face that nobody asked to restore."""
+
+    face: SmoothFace
+    person: int | None
+    done: str = "passed"
+    why: str = ""
+    strength: float = 0.0
+
+    def as_json(self) -> dict[str, Any]:
+        """Return plain JSON values; coordinates in pixels of the input frame."""
+        return {
+            "person": self.person,
+            "track": self.face.track_id,
+            "box": [round(float(value), 2) for value in box_of(self.face.points)],
+            "landmarks": [[round(float(x), 2), round(float(y), 2)] for x, y in self.face.points],
+            "score": round(float(self.face.score), 4),
+            "seen": self.face.seen,
+            "done": self.done,
+            "why": self.why,
+            "strength": round(self.strength, 3),
+        }
 
 
 class Slot:
@@ -26,12 +58,18 @@ class Slot:
     Args:
         frame: as decoded; never written to.
         canvas: makes the output picture; by default one of the same size, faces feathered in.
+
+    Attributes:
+        fates: of the faces in it.
+        cut: whether it begins a shot.
     """
 
     def __init__(self, frame: Frame, canvas: Canvas | None = None) -> None:
         self.frame = frame
         self.waiting = 0
         self.placed = False
+        self.cut = False
+        self.fates: list[Fate] = []
         self._canvas = canvas or Canvas()
         self._picture: Image | None = None
 
@@ -46,37 +84,71 @@ class Slot:
             self._picture = self._canvas.background(self.frame.rgb)
         return self._picture
 
-    def paste(self, restored: Image, given: Image, to_crop: Matrix, *, residual: bool) -> None:
-        """Put one restored face in."""
+    def paste(self, restored: Image, given: Image, to_crop: Matrix, *, residual: bool, whole: bool = False) -> None:
+        """Put one restored face in, or with `whole` a picture that is one face into the place of the frame."""
         if self.picture is self.frame.rgb:
             self._picture = self.frame.rgb.copy()
-        self._canvas.paste(self.picture, restored, given, to_crop, residual=residual)
+        if whole:
+            self._canvas.replace(self.picture, restored, given, residual=residual)
+        else:
+            self._canvas.paste(self.picture, restored, given, to_crop, residual=residual)
         self.waiting -= 1
+
+    def draw_boxes(self) -> None:
+        """Draw the box of every restored face."""
+        boxes = [box_of(fate.face.points) for fate in self.fates if fate.person is not None]
+        if boxes:
+            self._picture = self._canvas.boxed(self.picture, boxes)
+
+
+@dataclass
+class _Waiting:
+    slot: Slot
+    face: SmoothFace
+    fate: Fate
+
+
+@dataclass(frozen=True)
+class _Past:
+    """One of the last frames of the clip before."""
+
+    frame: Frame
+    face: SmoothFace
+    reference: Reference | None
 
 
 class Person:
-    """Collects the frames of one track and restores them clip by clip.
+    """Collects the frames of one person, gives them out as clips, and pastes what comes back.
 
     Args:
-        track_id: of the track.
+        id: of the person.
         restorer: restores the crops.
         memory: this person's key frames; photos that show the person are in it already, at any size.
-        clock: counts the seconds of each stage.
+        framing: how the crops lie in the frame; by default as the restorer's template says.
+
+    Attributes:
+        state: of the restorer. It never crosses a cut, nor an absence of more than `STATE_FRAMES`.
     """
 
-    def __init__(self, track_id: int, restorer: Restorer, memory: KeyframeMemory, clock: Stopwatch) -> None:
-        self.track_id = track_id
+    def __init__(self, id: int, restorer: Restorer, memory: KeyframeMemory, framing: Framing | None = None) -> None:
+        self.id = id
         self.memory = memory
         self._restorer = restorer
-        self._state = restorer.start(track_id)
-        self._clock = clock
-        self._pending: list[tuple[Slot, SmoothFace]] = []
+        self._framing = framing or FaceFraming(restorer.spec)
+        self.state = restorer.start(id)
+        self._pending: list[_Waiting] = []
+        self._past: list[_Past] = []
+        self._last: int | None = None
         self._size = 0
 
     @property
-    def last_index(self) -> int:
-        """Index of the newest frame that waits, -1 when none does."""
-        return self._pending[-1][0].frame.index if self._pending else -1
+    def waiting(self) -> int:
+        """How many frames wait to be restored."""
+        return len(self._pending)
+
+    def is_full(self, clip_length: int) -> bool:
+        """Tell whether context and new frames together make a clip of `clip_length`."""
+        return bool(self._pending) and self._context(clip_length) + len(self._pending) >= clip_length
 
     @property
     def size(self) -> int:
@@ -84,44 +156,66 @@ class Person:
         return self._size
 
     def add(self, slot: Slot, face: SmoothFace) -> None:
-        """Take the face in `slot`; restores when a clip is full."""
+        """Take the face in `slot`. Nothing may wait from before an absence: restore first."""
+        if self._last is not None and slot.frame.index - self._last > 1:
+            self._past.clear()
+            if slot.frame.index - self._last > STATE_FRAMES:
+                self.begin_anew()
+        self._last = slot.frame.index
+        fate = Fate(face, self.id)
+        slot.fates.append(fate)
         slot.waiting += 1
-        self._pending.append((slot, face))
-        if len(self._pending) == self._restorer.spec.clip_length:
-            self.restore()
+        self._pending.append(_Waiting(slot, face, fate))
 
-    def restore(self) -> None:
-        """Restore and paste what waits; nothing to do when nothing does."""
-        if not self._pending:
-            return
-        with self._clock("align"):
-            clip = self._clip()
-        with self._clock("restore"):
-            restored = self._restorer.restore(clip, self._state)
-        with self._clock("background"):
-            for slot, _ in self._pending:
-                slot.prepare()
-        with self._clock("paste"):
-            for (slot, _), picture, given, matrix in zip(self._pending, restored, clip.crops, clip.to_crop, strict=True):
-                slot.paste(picture, given, matrix, residual=self._restorer.spec.residual)
-        self._pending.clear()
+    def begin_anew(self) -> None:
+        """Let go of the restorer's state and of the context, not of the key frames: after a cut, say."""
+        self.state = self._restorer.start(self.id)
+        self._past.clear()
 
-    def _clip(self) -> FaceClip:
-        points = np.stack([face.points for _, face in self._pending])
-        template = self._restorer.spec.template
-        self._fit_size(align.native_size(points, self._restorer.spec.crop_sizes, template=template))
-        spec = align.CropSpec(template, self._size)
-        matrices = [spec.to_crop(face.points) for _, face in self._pending]
-        landmarks = [align.transform_points(face.points, matrix) for (_, face), matrix in zip(self._pending, matrices, strict=True)]
-        crops = [align.crop(slot.frame.rgb, matrix, self._size) for (slot, _), matrix in zip(self._pending, matrices, strict=True)]
+    def _context(self, clip_length: int) -> int:
+        return min(len(self._past), clip_length - 1)
+
+    def clip(self, clip_length: int) -> FaceClip:
+        """Return what waits as a clip, after as much context as there is (`RestorerSpec.overlap`) and fits into `clip_length`."""
+        past = self._past[len(self._past) - self._context(clip_length) :]
+        faces = [*(one.face for one in past), *(one.face for one in self._pending)]
+        frames = [*(one.frame for one in past), *(one.slot.frame for one in self._pending)]
+        self._fit_size(self._framing.size(np.stack([face.points for face in faces])))
+        matrices = [self._framing.to_crop(face.points, self._size) for face in faces]
+        landmarks = [align.transform_points(face.points, matrix) for face, matrix in zip(faces, matrices, strict=True)]
+        crops = [align.crop(frame.rgb, matrix, self._size) for frame, matrix in zip(frames, matrices, strict=True)]
+        before = [None if one.reference is None else fit(one.reference, self._size) for one in past]
         return FaceClip(
-            track_id=self.track_id,
-            first=self._pending[0][0].frame.index,
+            track_id=self.id,
+            first=frames[0].index,
             crops=np.stack(crops),
             to_crop=np.stack(matrices),
             landmarks=np.stack(landmarks),
-            references=self._references(crops, landmarks),
+            references=(*before, *self._references(crops[len(past) :], landmarks[len(past) :])),
+            context=len(past),
         )
+
+    def prepare(self) -> None:
+        """Make the backgrounds of the frames that wait."""
+        for one in self._pending:
+            one.slot.prepare()
+
+    def paste(self, clip: FaceClip, restored: npt.NDArray[np.uint8], strengths: Sequence[float]) -> None:
+        """Paste the results of the clip that was given out last; nothing waits then.
+
+        Args:
+            clip: as given out.
+            restored: uint8 (T, S, S, 3), context included.
+            strengths: T numbers, how much of the restored face these are, for the record.
+        """
+        for position, one in enumerate(self._pending, clip.context):
+            residual, whole = self._restorer.spec.residual, self._framing.whole
+            one.slot.paste(restored[position], clip.crops[position], clip.to_crop[position], residual=residual, whole=whole)
+            one.fate.done, one.fate.why = _account(clip, position, one.face, strengths[position])
+            one.fate.strength = float(strengths[position])
+        kept = [_Past(one.slot.frame, one.face, clip.references[at]) for at, one in enumerate(self._pending, clip.context)]
+        self._past = [*self._past, *kept][-self._restorer.spec.overlap :] if self._restorer.spec.overlap else []
+        self._pending.clear()
 
     def _fit_size(self, size: int) -> None:
         """Grow at once, so that no face pixel is lost; shrink only to half or less, so that a face at a border does not flicker."""
@@ -132,8 +226,20 @@ class Person:
     def _references(self, crops: Sequence[Image], landmarks: Sequence[Points]) -> tuple[Reference | None, ...]:
         """Choose a reference for every frame; a key frame of the stream joins the memory first."""
         chosen = []
-        for (slot, face), picture, points in zip(self._pending, crops, landmarks, strict=True):
-            if slot.frame.is_key and face.seen:
-                self.memory.add(Reference(picture, picture, points, slot.frame.time), slot.frame.index)
+        for one, picture, points in zip(self._pending, crops, landmarks, strict=True):
+            if one.slot.frame.is_key and one.face.seen:
+                self.memory.add(Reference(picture, picture, points, one.slot.frame.time), one.slot.frame.index)
             chosen.append(self.memory.choose(points))
         return tuple(chosen)
+
+
+def _account(clip: FaceClip, position: int, face: SmoothFace, strength: float) -> tuple[str, str]:
+    """Say what was done with a face, and why."""
+    reference = clip.references[position]
+    guide = "no key frame yet"
+    if reference is not None:
+        guide = "a photo" if reference.time is None else f"key frame of {float(reference.time):.3f} s"
+    why = f"{clip.crops.shape[1]} px crop, {guide}" + ("" if face.seen else ", landmarks bridged over a gap")
+    if strength < 1:
+        return "weakened", f"{why}, identity below --min-identity"
+    return "restored", why

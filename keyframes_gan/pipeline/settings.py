@@ -13,6 +13,7 @@ from keyframes_gan.keyframes.memory import POLICIES
 from keyframes_gan.video.write import Encoding
 
 NO_FACE = ("error", "copy")
+PROTOCOLS = ("stream", "paper")
 MAX_SMOOTHING = 10.0
 """More would need a look-ahead, and so a memory, of more than about 40 frames."""
 MAX_EVERY = 250
@@ -73,6 +74,12 @@ class Settings:
         every: the whole picture is searched for faces every so many frames.
         max_faces: restore only so many faces at a time, the largest; None for all.
         smoothing: standard deviation in frames of the landmark smoothing, 0 (none) to 10; more than 1.6 lengthens the look-ahead.
+        max_length: most frames of a clip; None for what the restorer asks for.
+        protocol: "stream": what the restorer remembers goes on from clip to clip. "paper": every clip begins anew.
+        only_center_face: restore only the face nearest to the picture's centre.
+        has_aligned: every input frame is an aligned face already.
+        min_identity: how alike a restored face must be to its input (cosine similarity, 0 to 1), else it is weakened; 0 for no matter.
+        draw_box: draw a box around every restored face.
         no_face: when no face is found in the whole video: "error", or "copy" to pass it through.
         encoding: how the output is encoded.
         finish: how the output picture is put together.
@@ -92,6 +99,12 @@ class Settings:
     every: int = 10
     max_faces: int | None = None
     smoothing: float = 1.5
+    max_length: int | None = None
+    protocol: str = "stream"
+    only_center_face: bool = False
+    has_aligned: bool = False
+    min_identity: float = 0.0
+    draw_box: bool = False
     no_face: str = "error"
     encoding: Encoding = field(default_factory=Encoding)
     finish: Finish = field(default_factory=Finish)
@@ -103,6 +116,9 @@ class Settings:
             (1 <= self.every <= MAX_EVERY, f"--detect-every: expected 1 to {MAX_EVERY} frames, got {self.every}"),
             (self.max_faces is None or self.max_faces >= 1, f"--max-faces: expected at least 1, got {self.max_faces}"),
             (0 <= self.smoothing <= MAX_SMOOTHING, f"--smoothing: expected 0 to {MAX_SMOOTHING:.0f} frames, got {self.smoothing}"),
+            (self.max_length is None or self.max_length >= 1, f"--max_length: expected at least 1 frame, got {self.max_length}"),
+            (self.protocol in PROTOCOLS, f"--protocol: expected one of {', '.join(PROTOCOLS)}, got {self.protocol!r}"),
+            (0 <= self.min_identity <= 1, f"--min-identity: expected 0 to 1, got {self.min_identity}"),
             (self.no_face in NO_FACE, f"--no-face: expected one of {', '.join(NO_FACE)}, got {self.no_face!r}"),
         )
         for passed, message in checks:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections import deque
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,27 +14,22 @@ from keyframes_gan import report, restorers, upscale
 from keyframes_gan.errors import FaceError, MediaError
 from keyframes_gan.faces.smooth import TrackSmoother, half_window
 from keyframes_gan.faces.track import FaceStream, FaceTracker
-from keyframes_gan.keyframes.memory import KeyframeMemory
-from keyframes_gan.pipeline.canvas import Canvas
 from keyframes_gan.pipeline.clock import Stopwatch
-from keyframes_gan.pipeline.people import Person, Slot
+from keyframes_gan.pipeline.compositor import Compositor
+from keyframes_gan.pipeline.framing import AlignedStream, WholeFraming
+from keyframes_gan.pipeline.people import Slot
 from keyframes_gan.pipeline.photos import PhotoAlbum
 from keyframes_gan.pipeline.settings import Settings
 from keyframes_gan.video.read import VideoReader
 from keyframes_gan.video.write import VideoWriter
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from keyframes_gan.faces.smooth import SmoothFrame
-    from keyframes_gan.types import Restorer, VideoInfo
+    from keyframes_gan.types import VideoInfo
 
 LABELS = ("input", "restored")
 LOOK_AHEAD = 15
 MAX_GAP = 10
 """Frames without the face that are bridged."""
-FORGET_FRAMES = 50
-"""Frames of absence after which a person's key frames are let go."""
 
 
 @dataclass
@@ -66,73 +60,6 @@ class Outcome:
             "stage_seconds": {stage: round(value, 3) for stage, value in self.stage_seconds.items()},
             "notes": self.notes,
         }
-
-
-class Compositor:
-    """Holds the frames in flight and hands them out in order when all their faces are pasted.
-
-    Args:
-        restorer: restores the crops.
-        settings: the size and policy of the key-frame memories, and how the output picture is put together.
-        album: photos of the people.
-        clock: counts seconds per stage.
-    """
-
-    def __init__(self, restorer: Restorer, settings: Settings, album: PhotoAlbum, clock: Stopwatch) -> None:
-        self._restorer, self._settings, self._album, self._clock = restorer, settings, album, clock
-        self.canvas = Canvas(settings.finish, device=settings.device, precision=settings.precision)
-        self._slots: deque[Slot] = deque()
-        self._by_index: dict[int, Slot] = {}
-        self._people: dict[int, Person] = {}
-        self._last_seen: dict[int, int] = {}
-        self._ids: set[int] = set()
-        self.faces = 0
-
-    @property
-    def people(self) -> int:
-        """How many tracks there have been."""
-        return len(self._ids)
-
-    def take(self, slot: Slot) -> None:
-        """Take the next decoded frame."""
-        self._slots.append(slot)
-        self._by_index[slot.frame.index] = slot
-
-    def place(self, found: SmoothFrame) -> None:
-        """Take the final faces of a frame that was taken before."""
-        slot = self._by_index.pop(found.index)
-        slot.placed = True
-        for face in found.faces:
-            person = self._people.get(face.track_id) or self._meet(face.track_id)
-            self._last_seen[face.track_id] = found.index
-            if face.seen:
-                with self._clock("photos"):
-                    self._album.offer(face.track_id, found.index, person.memory, slot.frame.rgb, face.points, size=person.size)
-            person.add(slot, face)
-        self.faces += len(found.faces)
-        here = {face.track_id for face in found.faces}
-        for track_id in [known for known in self._people if known not in here]:
-            self._people[track_id].restore()
-            if found.index - self._last_seen[track_id] > FORGET_FRAMES:
-                del self._people[track_id], self._last_seen[track_id]
-                self._album.forget(track_id)
-
-    def _meet(self, track_id: int) -> Person:
-        memory = KeyframeMemory(self._settings.max_keyframes, self._settings.policy)
-        person = Person(track_id, self._restorer, memory, self._clock)
-        self._people[track_id] = person
-        self._ids.add(track_id)
-        return person
-
-    def finish(self) -> None:
-        """The video has ended: restore what still waits."""
-        for person in self._people.values():
-            person.restore()
-
-    def ready(self) -> Iterator[Slot]:
-        """Give the frames that are finished, in order."""
-        while self._slots and self._slots[0].placed and not self._slots[0].waiting:
-            yield self._slots.popleft()
 
 
 class Output:
@@ -204,6 +131,11 @@ def smoother_of(settings: Settings) -> TrackSmoother:
     return TrackSmoother(sigma=settings.smoothing, look_ahead=max(LOOK_AHEAD, half_window(settings.smoothing) + MAX_GAP), max_gap=MAX_GAP)
 
 
+def face_stream(settings: Settings) -> FaceStream:
+    """Return tracker and smoother as asked for."""
+    return FaceStream(FaceTracker(settings.detector, every=settings.every, max_faces=settings.max_faces), smoother_of(settings))
+
+
 def restore_video(source: Path, target: Path, settings: Settings, *, compare: Path | None = None, progress: bool = True) -> Outcome:
     """Restore every face in `source` and write `target`: same frames, times, colours, sound and subtitles.
 
@@ -224,16 +156,16 @@ def restore_video(source: Path, target: Path, settings: Settings, *, compare: Pa
     outcome = Outcome(source, target, settings.restorer)
     with VideoReader(source) as reader:
         restorer = restorers.find(settings.restorer, device=settings.device, precision=settings.precision, weights=settings.weights)
-        tracker = FaceTracker(settings.detector, every=settings.every, max_faces=settings.max_faces)
-        stream = FaceStream(tracker, smoother_of(settings))
+        framing = WholeFraming.of(restorer.spec, reader.info) if settings.has_aligned else None
+        stream = AlignedStream() if settings.has_aligned else face_stream(settings)
         album = PhotoAlbum(settings.references, settings.detector)
-        compositor = Compositor(restorer, settings, album, clock)
+        compositor = Compositor(restorer, settings, album, clock, framing=framing)
         with Output(reader, target, compare, settings) as output:
             _run(reader, stream, compositor, output, clock, outcome, progress=progress)
             if not compositor.faces and settings.no_face == "error":
                 msg = f"{source}: expected a face, found none in {outcome.frames} frames; try --detector dlib-cnn, or --no-face copy"
                 raise FaceError(msg)
-        outcome.notes += [*album.notes(), *output.notes]
+        outcome.notes += [*album.notes(), *compositor.notes, *output.notes]
     outcome.faces, outcome.people = compositor.faces, compositor.people
     outcome.seconds, outcome.stage_seconds = time.perf_counter() - start, clock.seconds
     return outcome
@@ -241,7 +173,7 @@ def restore_video(source: Path, target: Path, settings: Settings, *, compare: Pa
 
 def _run(
     reader: VideoReader,
-    stream: FaceStream,
+    stream: FaceStream | AlignedStream,
     compositor: Compositor,
     output: Output,
     clock: Stopwatch,

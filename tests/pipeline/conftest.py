@@ -16,7 +16,7 @@ import pytest
 
 from keyframes_gan import restorers
 from keyframes_gan.faces.smooth import Observation
-from keyframes_gan.pipeline import stream
+from keyframes_gan.pipeline import gallery, stream
 from keyframes_gan.types import FaceClip, Frame, RestorerSpec
 
 Image = npt.NDArray[np.uint8]
@@ -67,15 +67,15 @@ def decoded(path: Path) -> list[tuple[Fraction, bool, Image]]:
 
 
 class ScriptedTracker:
-    """Stands in for `FaceTracker`: sees the faces that a script says are there."""
+    """Stands in for `FaceTracker`: sees the faces that a script says are there, and cuts before the frames `cuts`."""
 
-    cut = False
-
-    def __init__(self, script: Script) -> None:
-        self._script = script
+    def __init__(self, script: Script, cuts: Sequence[int] = ()) -> None:
+        self._script, self._cuts = script, cuts
+        self.cut = False
 
     def update(self, frame: Frame) -> list[Observation]:
         found = []
+        self.cut = frame.index in self._cuts
         for track_id, points in self._script(frame.index):
             box = np.concatenate([points.min(axis=0), points.max(axis=0)]).astype(np.float32)
             found.append(Observation(track_id, frame.index, box, points, 1.0, confirmed=True))
@@ -86,8 +86,8 @@ class Recorder:
     """A restorer that keeps every clip it was given, and gives back what `change` makes of the crops."""
 
     def __init__(self, change: Callable[[FaceClip], npt.NDArray[np.uint8]], **spec: Any) -> None:
-        values = {"crop_sizes": (64, 96, 128, 256), "clip_length": 4, "residual": True, "weights": None, **spec}
-        self.spec = RestorerSpec(name="recorder", summary="records", overlap=0, needs_reference=False, licence="none", **values)
+        values = {"crop_sizes": (64, 96, 128, 256), "clip_length": 4, "overlap": 0, "residual": True, "weights": None, **spec}
+        self.spec = RestorerSpec(name="recorder", summary="records", needs_reference=False, licence="none", **values)
         self.clips: list[FaceClip] = []
         self.states: list[tuple[int, object]] = []
         self.settings: dict[str, Any] = {}
@@ -104,10 +104,22 @@ class Recorder:
 
 @pytest.fixture
 def follow(monkeypatch: pytest.MonkeyPatch) -> Callable[[Script], None]:
-    """Give `follow(script)`: from now on the pipeline sees the faces `script(index)` lists as (track id, landmarks)."""
+    """Give `follow(script, cuts=(), identity=None)`: the pipeline now sees the faces `script(index)` lists as (track id, landmarks).
 
-    def use(script: Script) -> None:
-        monkeypatch.setattr(stream, "FaceTracker", lambda *_, **__: ScriptedTracker(script))
+    `identity(landmarks)` numbers the person a face belongs to; without, every look sees somebody new.
+    """
+
+    def use(script: Script, cuts: Sequence[int] = (), identity: Callable[[Points], int] | None = None) -> None:
+        looks = iter(range(1000, 2**31))
+
+        def embed(_rgb: Image, points: Points) -> npt.NDArray[np.float32]:
+            number = next(looks) if identity is None else identity(points)
+            drawn = np.random.default_rng(number).standard_normal(128).astype(np.float32)
+            unit: npt.NDArray[np.float32] = drawn / np.linalg.norm(drawn)
+            return unit
+
+        monkeypatch.setattr(stream, "FaceTracker", lambda *_, **__: ScriptedTracker(script, cuts))
+        monkeypatch.setattr(gallery, "embed", embed)
 
     return use
 

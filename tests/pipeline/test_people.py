@@ -16,6 +16,7 @@ from keyframes_gan.pipeline import photos
 from keyframes_gan.pipeline.clock import Stopwatch
 from keyframes_gan.pipeline.people import Person, Slot
 from keyframes_gan.pipeline.photos import Photo, PhotoAlbum
+from keyframes_gan.pipeline.restoring import Runner
 from keyframes_gan.report import write_png
 from keyframes_gan.types import Frame, Reference
 
@@ -24,6 +25,20 @@ PICTURE = np.zeros((300, 300, 3), np.uint8)
 
 def slot(index: int, *, is_key: bool = False) -> Slot:
     return Slot(Frame(index, index, PICTURE, is_key))  # type: ignore[arg-type]
+
+
+class Restored:
+    """A person whose clips are restored when they are full."""
+
+    def __init__(self, recorder: Any, **options: Any) -> None:
+        self.person, self.runner = Person(0, recorder, KeyframeMemory(2)), Runner(recorder, Stopwatch(), **options)
+
+    def add(self, one: Slot, face: SmoothFace) -> None:
+        self.person.add(one, face)
+        self.runner.run(self.runner.due([self.person]))
+
+    def restore(self) -> None:
+        self.runner.run([self.person])
 
 
 def seen(points: Any) -> SmoothFace:
@@ -43,7 +58,7 @@ def seen(points: Any) -> SmoothFace:
 )
 def test_crop_size(record: Any, face: Any, eyes: tuple[float, ...], sides: tuple[int, ...]) -> None:
     recorder = record(clip_length=1)
-    person = Person(0, recorder, KeyframeMemory(2), Stopwatch())
+    person = Restored(recorder)
     for index, distance in enumerate(eyes):
         person.add(slot(index), seen(face(150, 150, distance)))
     assert tuple(clip.crops.shape[1] for clip in recorder.clips) == sides
@@ -54,7 +69,7 @@ def test_crop_size(record: Any, face: Any, eyes: tuple[float, ...], sides: tuple
 
 def test_the_largest_face_of_a_clip_counts(record: Any, face: Any) -> None:
     recorder = record(clip_length=3)
-    person = Person(0, recorder, KeyframeMemory(2), Stopwatch())
+    person = Restored(recorder)
     for index, distance in enumerate((15, 50, 15)):
         person.add(slot(index), seen(face(150, 150, distance)))
     assert [clip.crops.shape for clip in recorder.clips] == [(3, 256, 256, 3)]
@@ -62,7 +77,7 @@ def test_the_largest_face_of_a_clip_counts(record: Any, face: Any) -> None:
 
 def test_key_frames_follow_the_crop_size(record: Any, face: Any) -> None:
     recorder = record(clip_length=1)
-    person = Person(0, recorder, KeyframeMemory(2), Stopwatch())
+    person = Restored(recorder)
     for index, distance in enumerate((15, 30)):
         person.add(slot(index, is_key=index == 0), seen(face(150, 150, distance)))
     first, second = (clip.references[0] for clip in recorder.clips)
@@ -72,16 +87,16 @@ def test_key_frames_follow_the_crop_size(record: Any, face: Any) -> None:
 
 def test_a_clip_that_ends_early_is_restored_as_it_is(record: Any, face: Any) -> None:
     recorder = record(clip_length=8)
-    person = Person(0, recorder, KeyframeMemory(2), Stopwatch())
+    person = Restored(recorder)
     slots = [slot(index) for index in range(3)]
     for one in slots:
         person.add(one, seen(face(150, 150, 15)))
     assert ([one.waiting for one in slots], recorder.clips) == ([1, 1, 1], [])
-    assert person.last_index == 2
+    assert person.person.waiting == 3
     person.restore()
     person.restore()
     assert ([one.waiting for one in slots], [len(clip) for clip in recorder.clips]) == ([0, 0, 0], [3])
-    assert person.last_index == -1
+    assert person.person.waiting == 0
 
 
 def unit(cosine: float) -> Any:

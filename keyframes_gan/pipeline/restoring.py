@@ -1,0 +1,173 @@
+"""Running the restorer: clips of one person or of several at once, with less at a time when memory runs out."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from keyframes_gan.errors import UserError
+from keyframes_gan.pipeline.guard import IdentityGuard, weakened
+from keyframes_gan.types import BatchRestorer, FaceClip
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy.typing as npt
+
+    from keyframes_gan.pipeline.clock import Stopwatch
+    from keyframes_gan.pipeline.people import Person
+    from keyframes_gan.types import FloatArray, Restorer
+
+PAPER = "paper"
+
+
+class Runner:
+    """Restores what waits, person by person, or all together when the restorer offers `restore_many`.
+
+    Args:
+        restorer: restores the crops.
+        clock: counts seconds per stage.
+        clip_length: most frames of a clip, context included; None: what the restorer asks for.
+        protocol: "stream": state and context go from clip to clip. "paper": every clip begins anew, and a clip of a single frame is
+            that frame twice.
+        min_identity: how alike a restored face must be to its input, 0 to 1; 0 does not look.
+
+    Attributes:
+        clip_length: as given or asked for; halved each time that memory runs out.
+        notes: what happened, for the user.
+    """
+
+    def __init__(
+        self, restorer: Restorer, clock: Stopwatch, *, clip_length: int | None = None, protocol: str = "stream", min_identity: float = 0.0
+    ) -> None:
+        self._restorer, self._clock, self._paper = restorer, clock, protocol == PAPER
+        self.clip_length = clip_length or restorer.spec.clip_length
+        self._min_identity = min_identity
+        self._guards: dict[int, IdentityGuard] = {}
+        self._together = isinstance(restorer, BatchRestorer)
+        self.notes: list[str] = []
+
+    def due(self, people: Sequence[Person]) -> list[Person]:
+        """Return whose clip must be restored now: those that are full, and to restore people together, all who have frames waiting."""
+        full = [person for person in people if person.is_full(self.clip_length)]
+        if full and self._together and not self._paper:
+            return [person for person in people if person.waiting]
+        return full
+
+    def forget(self, person: int) -> None:
+        """Forget what is known of the person with that id."""
+        self._guards.pop(person, None)
+
+    def run(self, people: Sequence[Person]) -> None:
+        """Restore and paste what waits of these people; nothing to do when nothing does."""
+        people = [person for person in people if person.waiting]
+        if not people:
+            return
+        with self._clock("align"):
+            clips = [person.clip(self.clip_length) for person in people]
+        with self._clock("restore"):
+            results = self._restored(clips, [person.state for person in people])
+        for person, clip, restored in zip(people, clips, results, strict=True):
+            with self._clock("identity"):
+                strengths = self._strengths(person.id, clip, restored)
+            with self._clock("background"):
+                person.prepare()
+            with self._clock("paste"):
+                shown = [weakened(one, given, float(part)) for one, given, part in zip(restored, clip.crops, strengths, strict=True)]
+                person.paste(clip, np.stack(shown), strengths.tolist())
+            if self._paper:
+                person.begin_anew()
+
+    def _strengths(self, person: int, clip: FaceClip, restored: npt.NDArray[np.uint8]) -> FloatArray:
+        if not self._min_identity:
+            return np.ones(len(clip), np.float32)
+        guard = self._guards.setdefault(person, IdentityGuard(self._min_identity))
+        return guard.strengths(clip, restored)
+
+    def _restored(self, clips: list[FaceClip], states: list[Any]) -> list[npt.NDArray[np.uint8]]:
+        lengths = [len(clip) for clip in clips]
+        if self._paper:
+            clips = [_doubled(clip) if len(clip) == 1 else clip for clip in clips]
+        results = self._all_at_once(clips, states) if len(clips) > 1 else None
+        if results is None:
+            results = [self._one(clip, state) for clip, state in zip(clips, states, strict=True)]
+        return [result[:length] for result, length in zip(results, lengths, strict=True)]
+
+    def _all_at_once(self, clips: list[FaceClip], states: list[Any]) -> list[npt.NDArray[np.uint8]] | None:
+        """Restore all clips in one call; None when the restorer cannot, or memory does not suffice."""
+        if not self._together or not isinstance(self._restorer, BatchRestorer):
+            return None
+        try:
+            return self._restorer.restore_many(clips, states)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+        self._together = False
+        self._note(f"out of memory with {len(clips)} people at a time; restored one after the other from there on")
+        return None
+
+    def _one(self, clip: FaceClip, state: Any) -> npt.NDArray[np.uint8]:  # noqa: ANN401  # only the restorer knows it
+        """Restore a clip, in parts of `clip_length`; when memory runs out, halve that and go on."""
+        parts: list[npt.NDArray[np.uint8]] = []
+        start = clip.context
+        while start < len(clip):
+            part = _part(clip, start, max(self.clip_length - clip.context, 1))
+            try:
+                restored = self._restorer.restore(part, state)
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                self._refuse_if_least(part, error)
+            else:
+                parts.append(restored[part.context :])
+                start += len(part) - part.context
+                continue
+            self._shrink(part)
+        return np.concatenate([clip.crops[: clip.context], *parts])
+
+    def _refuse_if_least(self, part: FaceClip, error: BaseException) -> None:
+        if len(part) - part.context == 1:
+            size = part.crops.shape[1]
+            msg = f"out of memory even with one frame of {size} px at a time; use --device cpu, --precision bf16 or a smaller --restorer"
+            raise UserError(msg) from error
+
+    def _shrink(self, part: FaceClip) -> None:
+        self.clip_length = max((len(part) - part.context) // 2, 1) + part.context
+        self._note(f"out of memory with {len(part)} frames of {part.crops.shape[1]} px; clips of {self.clip_length} from there on")
+
+    def _note(self, text: str) -> None:
+        self.notes.append(text)
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Tell whether memory ran out, on a device or, where the allocator says so in words only, on the host."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
+
+
+def _part(clip: FaceClip, start: int, count: int) -> FaceClip:
+    """Return up to `count` frames from `start` on, after as much context as the clip has."""
+    taken = slice(start - clip.context, min(start + count, len(clip)))
+    references = clip.references[taken]
+    return replace(
+        clip,
+        first=clip.first + taken.start,
+        crops=clip.crops[taken],
+        to_crop=clip.to_crop[taken],
+        landmarks=clip.landmarks[taken],
+        references=references,
+    )
+
+
+def _doubled(clip: FaceClip) -> FaceClip:
+    return replace(
+        clip,
+        crops=np.repeat(clip.crops, 2, axis=0),
+        to_crop=np.repeat(clip.to_crop, 2, axis=0),
+        landmarks=np.repeat(clip.landmarks, 2, axis=0),
+        references=clip.references * 2,
+    )
