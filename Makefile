@@ -18,11 +18,11 @@ help:
 setup: $(STAMP)
 
 $(STAMP): $(REQUIREMENTS)
-	@for candidate in $(PYTHON) python3 python3.12 python3.11 python3.10 python; do \
+	@for candidate in $(or $(PYTHON),python3 python3.12 python3.11 python3.10 python); do \
 	  if $$candidate -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null; then found=$$candidate; break; fi; \
 	done; \
 	if [ -z "$$found" ]; then \
-	  echo "error: Python 3.10, 3.11 or 3.12 is needed, found $$(python3 --version 2>&1 | head -n 1); install one, or name it: make PYTHON=/path/to/python3.12" >&2; exit 2; \
+	  echo "error: Python 3.10, 3.11 or 3.12 is needed, found $$($(or $(PYTHON),python3) --version 2>&1 | head -n 1); install one, or name it: make PYTHON=/path/to/python3.12" >&2; exit 2; \
 	fi; \
 	if [ ! -x $(BIN)/python ]; then \
 	  echo "setting up $(VENV) with $$($$found --version)"; \
