@@ -35,6 +35,10 @@ RESTORERS: dict[str, tuple[str, str]] = {
         "keyframes_gan.restorers.codeformer",
         "CodeFormer, still faces at 512 px; not for commercial use; needs pip install spandrel_extra_arches",
     ),
+    "keep": (
+        "keyframes_gan.restorers.keep",
+        "KEEP (ECCV 2024), video at 512 px, steady from clip to clip; not for commercial use; fetches the public weights; wants a GPU",
+    ),
     "none": ("keyframes_gan.restorers.none", "gives the crops back unchanged: shows what the pipeline itself costs and keeps"),
 }
 

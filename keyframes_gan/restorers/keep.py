@@ -1,0 +1,122 @@
+"""KEEP (Feng et al., ECCV 2024): whole clips at 512 px, each frame helped by the one before, clip after clip.
+
+What is carried along a track is `archs.keep_state.TrackState`; `KEEP.restore_clip` says what a clip's border changes.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from archs.keep_arch import KEEP, rename_v0
+from keyframes_gan import weights as weights_store
+from keyframes_gan.devices import choose_device, choose_precision
+from keyframes_gan.types import RestorerSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    import numpy.typing as npt
+
+    from archs.keep_state import TrackState
+    from keyframes_gan.types import FaceClip
+
+WEIGHTS = "keep_v1"
+MOST_TOGETHER = 8
+"""So many tracks are restored in one batch; more would only take more memory."""
+
+SPEC = RestorerSpec(
+    name="keep",
+    summary="KEEP (ECCV 2024): steady video faces at 512 px",
+    weights=WEIGHTS,
+    crop_sizes=(512,),
+    clip_length=20,
+    overlap=0,
+    needs_reference=False,
+    licence="S-Lab License 1.0 (non-commercial)",
+    template="ffhq",
+)
+
+
+@dataclass
+class KeepState:
+    """The state of a track between clips: None before the first."""
+
+    track: TrackState | None = None
+
+
+class Keep:
+    """Runs a KEEP network over clips.
+
+    Args:
+        network: the network.
+        spec: how it is fed.
+        device: where to run.
+    """
+
+    def __init__(self, network: KEEP, spec: RestorerSpec, *, device: torch.device) -> None:
+        self.spec = spec
+        self._network = network.eval().requires_grad_(requires_grad=False).to(device)
+        self._device = device
+
+    def start(self, track_id: int) -> KeepState:
+        """Return the state of a track that begins; `track_id` does not matter."""
+        return KeepState()
+
+    def restore(self, clip: FaceClip, state: KeepState) -> npt.NDArray[np.uint8]:
+        """Return the restored crops, uint8 (T, S, S, 3), and carry `state` on."""
+        return self.restore_many([clip], [state])[0]
+
+    def restore_many(self, clips: Sequence[FaceClip], states: Sequence[KeepState]) -> list[npt.NDArray[np.uint8]]:
+        """Restore clips of several tracks; those of one length share a batch. States go on only when all has gone well."""
+        restored: dict[int, npt.NDArray[np.uint8]] = {}
+        after: dict[int, TrackState] = {}
+        with torch.inference_mode():
+            for rows in _batches(clips):
+                frames = torch.from_numpy(np.stack([clips[row].crops for row in rows])).to(self._device)
+                frames = frames.permute(0, 1, 4, 2, 3).float().div_(127.5).sub_(1.0)
+                output, tracks = self._network.restore_clip(frames, [states[row].track for row in rows])
+                pictures = output.clamp_(-1.0, 1.0).add_(1.0).mul_(127.5).round_().to(torch.uint8).permute(0, 1, 3, 4, 2)
+                restored |= dict(zip(rows, pictures.cpu().numpy(), strict=True))
+                after |= dict(zip(rows, tracks, strict=True))
+        for row, track in after.items():
+            states[row].track = track
+        return [np.ascontiguousarray(restored[row]) for row in range(len(clips))]
+
+
+def _batches(clips: Sequence[FaceClip]) -> Iterator[list[int]]:
+    """Give positions of clips of one shape, at most `MOST_TOGETHER` at a time."""
+    groups: dict[tuple[int, ...], list[int]] = defaultdict(list)
+    for row, clip in enumerate(clips):
+        groups[clip.crops.shape].append(row)
+    for rows in groups.values():
+        for start in range(0, len(rows), MOST_TOGETHER):
+            yield rows[start : start + MOST_TOGETHER]
+
+
+def create(*, device: str = "auto", precision: str = "fp32", weights: str | None = None) -> Keep:
+    """Build the restorer.
+
+    Args:
+        device: "auto", "cpu", "cuda", ...
+        precision: "fp32" or "bf16"; motion is found in fp32 either way.
+        weights: a manifest name or a file, of release v1.0.0 or v0.1.0; default: v1.0.0 as published.
+
+    Raises:
+        UserError: no such device or precision.
+        WeightsError: the weights are missing, altered or of another network.
+    """
+    chosen_device, dtype = choose_device(device), choose_precision(precision)
+    source = weights or WEIGHTS
+    state = weights_store.load_state(source)
+    network = KEEP()
+    weights_store.load_into(network, state, name=source, rename=rename_v0)
+    del state
+    network.fold()
+    if dtype != torch.float32:
+        network.reduce_precision(dtype)
+    return Keep(network, SPEC, device=chosen_device)

@@ -1,0 +1,161 @@
+"""KEEP as a restorer: values in and out, state from clip to clip, several tracks at once; the whole network against the public numbers."""
+
+from __future__ import annotations
+
+import gc
+import importlib.util
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+from torch import nn
+
+from archs.flow import FlowField
+from archs.keep_arch import KEEP
+from keyframes_gan import restorers, weights
+from keyframes_gan.errors import WeightsError
+from keyframes_gan.restorers import keep
+from keyframes_gan.types import BatchRestorer, FaceClip, RestorerSpec
+
+SIZE = 32
+TINY: dict[str, Any] = {
+    "img_size": SIZE,
+    "nf": 32,
+    "ch_mult": (1, 1, 2),
+    "attn_resolutions": (8,),
+    "res_blocks": 1,
+    "emb_dim": 32,
+    "codebook_size": 64,
+    "dim_embd": 64,
+    "n_head": 2,
+    "n_layers": 2,
+    "kalman_attn_head_dim": 8,
+    "num_uncertainty_layers": 2,
+    "cft_list": ("8", "16"),
+    "cfa_list": ("8",),
+    "cfa_nhead": 2,
+    "cfa_dim": 16,
+}
+
+
+class NoMotion(FlowField):
+    """Everything stands still."""
+
+    def between(self, picture: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+        return torch.zeros_like(picture[:, :2])
+
+
+@pytest.fixture(scope="module")
+def tiny() -> keep.Keep:
+    torch.manual_seed(3)
+    network = KEEP(**TINY)
+    network.flownet = NoMotion(nn.Identity())
+    nn.init.normal_(network.quantize.embedding.weight)
+    nn.init.normal_(network.idx_pred_layer[1].weight)
+    spec = RestorerSpec(
+        name="tiny", summary="tiny", weights=None, crop_sizes=(SIZE,), clip_length=4, overlap=0, needs_reference=False, licence="none"
+    )
+    return keep.Keep(network, spec, device=torch.device("cpu"))
+
+
+def clip(count: int, seed: int = 0, size: int = SIZE) -> FaceClip:
+    noise = np.random.default_rng(seed).integers(0, 256, (count, size // 4, size // 4, 3), np.uint8)
+    crops = np.ascontiguousarray(noise.repeat(4, axis=1).repeat(4, axis=2))
+    return of(crops)
+
+
+def of(crops: npt.NDArray[np.uint8]) -> FaceClip:
+    count = len(crops)
+    return FaceClip(0, 0, crops, np.tile(np.eye(2, 3), (count, 1, 1)), np.zeros((count, 68, 2), np.float32))
+
+
+def near(one: npt.NDArray[np.uint8], other: npt.NDArray[np.uint8]) -> None:
+    """Equal but for the rounding of float32."""
+    assert np.abs(one.astype(int) - other).max() <= 1
+
+
+def test_values_are_those_of_the_network(tiny: keep.Keep) -> None:
+    given = clip(3)
+    assert isinstance(tiny, BatchRestorer)
+    restored = tiny.restore(given, tiny.start(0))
+    assert (restored.shape, restored.dtype) == (given.crops.shape, np.uint8)
+    frames = torch.from_numpy(given.crops).permute(0, 3, 1, 2)[None] / 127.5 - 1
+    with torch.no_grad():
+        plain = tiny._network(frames, need_upscale=False)[0]
+    near(restored, ((plain.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1).numpy())
+
+
+def test_the_state_goes_from_clip_to_clip(tiny: keep.Keep) -> None:
+    given = clip(3)
+    state = tiny.start(0)
+    tiny.restore(of(given.crops[:2]), state)
+    assert state.track is not None
+    continued, alone = tiny.restore(of(given.crops[2:]), state), tiny.restore(of(given.crops[2:]), tiny.start(0))
+    near(continued[-1], tiny.restore(given, tiny.start(0))[-1])
+    assert np.abs(continued.astype(int) - alone).max() > 1
+
+
+def test_several_tracks_at_once_equal_one_by_one(tiny: keep.Keep) -> None:
+    clips = [clip(2, 1), clip(3, 2), clip(2, 3)]
+    states = [tiny.start(row) for row in range(3)]
+    for restored, one in zip(tiny.restore_many(clips, states), clips, strict=True):
+        near(restored, tiny.restore(one, tiny.start(0)))
+    second = [clip(2, seed) for seed in (4, 5, 6)]
+    together = tiny.restore_many(second, states)
+    for row, first in enumerate(clips):
+        alone = tiny.start(row)
+        tiny.restore(first, alone)
+        near(together[row], tiny.restore(second[row], alone))
+
+
+def test_a_failure_leaves_the_states(tiny: keep.Keep, monkeypatch: pytest.MonkeyPatch) -> None:
+    states, calls = [tiny.start(0), tiny.start(1)], []
+    whole = tiny._network.restore_clip
+
+    def second_fails(*given: Any) -> Any:
+        calls.append(1)
+        if len(calls) == 2:
+            raise torch.OutOfMemoryError
+        return whole(*given)
+
+    monkeypatch.setattr(tiny._network, "restore_clip", second_fails)
+    with pytest.raises(torch.OutOfMemoryError):
+        tiny.restore_many([clip(2), clip(3)], states)
+    assert [state.track for state in states] == [None, None]
+
+
+def test_it_is_never_a_silent_default() -> None:
+    assert restorers.DEFAULT != "keep"
+    row = weights.entry(keep.WEIGHTS)
+    assert row.restricted
+    assert row.file.startswith(f"KEEP-{row.sha256[:8]}")
+    assert weights.entry("keep_v0").restricted
+
+
+def test_weights_of_another_network_are_refused(identity_weights: Path) -> None:
+    with pytest.raises(WeightsError, match="missing"):
+        keep.create(weights=str(identity_weights), device="cpu")
+
+
+@pytest.mark.slow
+def test_a_whole_clip_gives_the_public_numbers(made_checkpoint: Callable[..., Path], parity_dir: Path) -> None:
+    """A colour level of difference: the stored values are not rounded, ours are, and 1e-3 of their spread may differ."""
+    with np.load(parity_dir / "goldens" / "keep_T3_512.npz") as stored:
+        wanted = stored["out"]
+    spec = importlib.util.spec_from_file_location("parity_make_input", parity_dir / "make_input.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    restorer = keep.create(weights=str(made_checkpoint("keep_v0")), device="cpu")
+    frames = module.make_clip(1, 3, 512)
+    state = restorer.start(0)
+    restored = restorer.restore(of(frames), state)
+    levels = (np.clip(wanted[0], -1, 1) + 1) * 127.5
+    assert np.abs(restored[:, ::8, ::8].transpose(0, 3, 1, 2) - levels).max() <= 1.0
+    del restorer, state
+    gc.collect()
