@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 import torch.nn.functional as F
@@ -27,6 +27,8 @@ from archs.vqgan_arch import ATTENTION_AT, CH_MULT, VectorQuantizer
 from archs.vqgan_blocks import Encoder, Generator, to_tokens
 
 UPSCALE = 4
+EXACT_PARTS = ("flownet", "feat_emb", "ft_layers", "idx_pred_layer")
+"""What stays in float32: half precision has no sub-pixels, and a choice of codes in bfloat16 more than doubles those that flip."""
 OLD_PREFIXES = {"fuse_convs_dict.": "cft.", "cross_fuse.": "cfa."}
 
 Tracks: TypeAlias = list[TrackState | None]
@@ -147,6 +149,7 @@ class KEEP(nn.Module):
         restored = restored.to(clip.dtype)
         return (restored, insides) if detail else restored
 
+    @torch.no_grad()
     def restore_clip(
         self, frames: Tensor, states: Sequence[TrackState | None] | None = None, *, need_upscale: bool = False, ahead: int = 0
     ) -> tuple[Tensor, list[TrackState]]:
@@ -217,15 +220,17 @@ class KEEP(nn.Module):
         return self.eval()
 
     def reduce_precision(self, dtype: torch.dtype) -> KEEP:
-        """Run in `dtype` (bfloat16) from now on, in place, but for the flow network and warping: half precision has no sub-pixels.
-
-        Returns:
-            The network itself.
-        """
-        self.position_emb.data = self.position_emb.data.to(dtype)
+        """Run in `dtype` (bfloat16) from now on, in place, but for `EXACT_PARTS` and warping. Returns the network itself."""
         for name, part in self.named_children():
-            if name != "flownet":
+            if name not in EXACT_PARTS:
                 part.to(dtype)
+        return self
+
+    def compile_parts(self, **options: Any) -> KEEP:  # noqa: ANN401
+        """Compile looking at frames, the gain, and restoring a frame, in place; `options` of `torch.compile`. Returns itself."""
+        for name in ("_look", "_next"):
+            setattr(self, name, torch.compile(getattr(self, name), fullgraph=True, **options))
+        self.kalman_filter.compile(fullgraph=True, **options)
         return self
 
     def _look_at(self, rows: list[Tensor], *, need_upscale: bool) -> list[Looked | None]:
@@ -244,7 +249,7 @@ class KEEP(nn.Module):
 
     def _look(self, pictures: Tensor) -> Looked:
         """Do for pictures (n, 3, H, W) what needs no other frame."""
-        features, taps = self.encoder.tapped(pictures.to(self.position_emb.dtype), self._guided)
+        features, taps = self.encoder.tapped(pictures.to(self.quantize.embedding.weight.dtype), self._guided)
         with torch.no_grad():
             motion = self.flownet.look(pictures)
         return Looked(features, taps, motion)
@@ -258,8 +263,8 @@ class KEEP(nn.Module):
         for index in range(count):
             if index:
                 before, scores = self._next(look[:, index], gains[:, index], flows[:, index], before)
-            outputs.append(before.output)
-            logits.append(scores)
+            outputs.append(before.output.clone())  # CUDA graphs leave their results in the same place every time
+            logits.append(scores.clone())
         return torch.stack(outputs, dim=1), Insides(torch.stack(logits, dim=1), look.features, gains), before
 
     def _gains(self, features: Tensor, tracks: Tracks) -> Tensor:
@@ -334,7 +339,7 @@ class KEEP(nn.Module):
 
     def scores(self, features: Tensor) -> Tensor:
         """Return the scores of the codes, (N, h * w, codebook_size), for features (N, C, h, w)."""
-        tokens = self.feat_emb(to_tokens(features))
+        tokens = self.feat_emb(to_tokens(features).to(self.position_emb.dtype))
         for layer in self.ft_layers:
             tokens = layer(tokens, self.position_emb)
         return self.idx_pred_layer(tokens)

@@ -274,6 +274,14 @@ def test_folding_leaves_the_output_equal(net: KEEP) -> None:
     same(folded.fold()(frames, need_upscale=False), net(frames, need_upscale=False))
 
 
+def test_it_compiles_without_breaks(net: KEEP) -> None:
+    """Traced only, not turned into machine code: that is the compiler's business, and takes minutes."""
+    frames = clip(4)
+    traced = copy.deepcopy(net).compile_parts(backend="eager")
+    same(traced(frames, need_upscale=False), net(frames, need_upscale=False))
+    same(in_clips(traced, frames, [2, 2])[0], in_clips(net, frames, [2, 2])[0])
+
+
 def test_both_releases_name_the_same_network(net: KEEP) -> None:
     old = KEEP(**TINY, **OLD, cross_fuse_nlayers=1)
     old.flownet = SmoothFlow(nn.Identity())
