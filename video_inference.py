@@ -17,7 +17,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     """
     parser = arguments.parser(__doc__)
     given = parser.parse_args(argv)
-    if (given.base_path is None) == (given.input is None) or (given.input is None) != (given.output is None):
+    if (given.base_path is None) == (given.input is None) or (given.input is None) != (given.output is None and not given.dry_run):
         msg = "expected either -i INPUT -o OUTPUT or --base_path FOLDER, got neither or a mixture; see --help"
         raise UserError(msg)
     other = arguments.ONLY_FOLDERS if given.input else arguments.ONLY_VIDEO

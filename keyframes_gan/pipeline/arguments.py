@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+from fractions import Fraction
 from pathlib import Path
 
 from keyframes_gan import restorers
+from keyframes_gan.faces import detectors
 
 ONLY_FOLDERS = ("--save_stages",)
 ONLY_VIDEO = (
@@ -20,6 +22,17 @@ ONLY_VIDEO = (
     "--strength",
     "--color-match",
     "--blend",
+    "--max_length",
+    "--protocol",
+    "--only_center_face",
+    "--has_aligned",
+    "--min-identity",
+    "--draw_box",
+    "--save_video_fps",
+    "--tracks",
+    "--suffix",
+    "--resume",
+    "--dry-run",
 )
 """Flags that belong to one form alone, by the name their value has in the result."""
 
@@ -29,6 +42,7 @@ def parser(description: str | None) -> argparse.ArgumentParser:
     epilog = "restorers: " + "; ".join(f"{name}: {row[1]}" for name, row in restorers.RESTORERS.items())
     made = argparse.ArgumentParser(description=description, epilog=epilog)
     _add_video(made.add_argument_group("one video in, one video out"))
+    _add_clips(made.add_argument_group("faces and clips, for one video in, one video out"))
     _add_finish(made.add_argument_group("the output picture, for one video in, one video out"))
     _add_paper(made.add_argument_group("the paper's protocol, on preprocessed folders"))
     _add_shared(made)
@@ -37,12 +51,39 @@ def parser(description: str | None) -> argparse.ArgumentParser:
 
 def _add_video(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
-    add("-i", "--input", type=Path, help="video, folder of images, or image")
-    add("-o", "--output", type=Path, help="restored video (.mp4, .mkv, .mov, .webm); sound, subtitles and times are kept")
+    add("-i", "--input", type=Path, help="video, folder of images, image, or folder of videos")
+    add("-o", "--output", type=Path, help="restored video (.mp4, .mkv, .mov, .webm), or folder for a folder of videos")
+    add("--suffix", default="", help="appended, after an underscore, to the name of every output video")
+    add("--resume", action="store_true", help="folder of videos: leave alone what is finished, with the same input and settings")
+    add("--dry-run", "--dry_run", action="store_true", help="write nothing; say how many frames, how much memory, about how long")
     add("--reference", type=Path, nargs="+", default=[], metavar="PHOTO", help="photos of the people in the video, used as key frames")
     add("--compare", type=Path, metavar="FILE", help="also write input and output side by side")
     add("--report", type=Path, metavar="FILE", help="also write what was done, and the seconds of each stage, as JSON")
+    add("--tracks", type=Path, metavar="FILE", help="also write every face of every frame, and what was done with it, as JSON")
     add("--no-face", default="error", help="video without any face: error (default), or copy it through")
+
+
+def _rate(text: str) -> Fraction:
+    """Read frames per second: 25, 29.97 or 30000/1001."""
+    try:
+        return Fraction(text)
+    except (ValueError, ZeroDivisionError) as error:
+        msg = f"expected frames per second, such as 25 or 30000/1001, got {text!r}"
+        raise argparse.ArgumentTypeError(msg) from error
+
+
+def _add_clips(group: argparse._ArgumentGroup) -> None:
+    add = group.add_argument
+    add("--max_length", "--max-length", type=int, help="most frames of a clip (default: as the restorer asks; keep: 20)")
+    add("--protocol", default="stream", help="stream (default): memory goes from clip to clip; paper: every clip begins anew")
+    which = group.add_mutually_exclusive_group()
+    centre = "restore only the face nearest to the picture's centre"
+    which.add_argument("--only_center_face", "--only-center-face", dest="only_center_face", action="store_true", help=centre)
+    which.add_argument("--all-faces", "--all_faces", dest="only_center_face", action="store_false", default=False, help="the default")
+    add("--has_aligned", "--has-aligned", action="store_true", help="every input frame is an aligned, square face already")
+    add("--min-identity", "--min_identity", type=float, default=0.0, help="weaken restored faces less alike than that, 0 to 1 (default: 0)")
+    add("--draw_box", "--draw-box", action="store_true", help="draw a box around every restored face")
+    add("--save_video_fps", "--save-video-fps", type=_rate, help="frames per second of the output (default: the input's own times)")
 
 
 def _add_finish(group: argparse._ArgumentGroup) -> None:
@@ -74,10 +115,12 @@ def _add_shared(made: argparse.ArgumentParser) -> None:
     add("--weights", help="other weights: a name from pretrained_models/manifest.yml, or a file")
     add("--max_keyframes", "--max-keyframes", type=int, default=5, help="key frames remembered per person (default: 5)")
     add("--policy", default="lfu", help="which key frame leaves a full memory: lfu (default), lru, or all (none leaves)")
-    add("--detector", default="dlib-hog", help="dlib-hog (default) or dlib-cnn")
+    known = ", ".join(detectors.names())
+    add("--detector", "--detection_model", default="dlib-hog", help=f"what finds faces (default: dlib-hog); one of {known}")
     add("--detect-every", type=int, default=10, help="search the whole picture for faces every Nth frame (default: 10)")
     add("--max-faces", type=int, help="restore only so many faces at a time, the largest (default: all)")
-    add("--smoothing", type=float, default=1.5, help="landmark smoothing, standard deviation in frames (default: 1.5)")
+    smoothing = "landmark smoothing, standard deviation in frames (default: 1.5; --protocol paper: 5)"
+    add("--smoothing", type=float, help=smoothing)
     add("--codec", default="h264", help="h264 (default), hevc, av1, ffv1")
     add("--quality", type=float, default=17.0, help="constant rate factor of the output, lower is better (default: 17)")
     add("--preset", default="medium", help="encoder preset, ultrafast to veryslow (default: medium)")

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 
 from keyframes_gan import report
 from keyframes_gan.errors import EXIT_USER_ERROR, UserError
+from keyframes_gan.pipeline import batch
 from keyframes_gan.pipeline.paper import restore_preprocessed
-from keyframes_gan.pipeline.settings import Finish, Settings
+from keyframes_gan.pipeline.plan import plan_of
+from keyframes_gan.pipeline.settings import SMOOTHING, Finish, Settings
 from keyframes_gan.pipeline.stream import check_targets, restore_video
 from keyframes_gan.video.write import Encoding
 
@@ -38,7 +40,14 @@ def settings_of(given: argparse.Namespace) -> Settings:
         detector=given.detector,
         every=given.detect_every,
         max_faces=given.max_faces,
-        smoothing=given.smoothing,
+        smoothing=SMOOTHING.get(given.protocol, 0.0) if given.smoothing is None else given.smoothing,
+        max_length=given.max_length,
+        protocol=given.protocol,
+        only_center_face=given.only_center_face,
+        has_aligned=given.has_aligned,
+        min_identity=given.min_identity,
+        draw_box=given.draw_box,
+        fps=given.save_video_fps,
         no_face=given.no_face,
         encoding=encoding,
         finish=Finish(
@@ -54,19 +63,42 @@ def settings_of(given: argparse.Namespace) -> Settings:
 
 
 def restore_file(given: argparse.Namespace) -> int:
-    """Restore one video; 0 when it is written."""
-    check_targets(given.input, {"-o": given.output, "--compare": given.compare, "--report": given.report})
-    outcome = restore_video(given.input, given.output, settings_of(given), compare=given.compare)
+    """Restore one video, or every video of a folder; 0 when all are written, 2 when one of a folder is not."""
+    settings, videos = settings_of(given), batch.videos_in(given.input)
+    if given.dry_run:
+        for source in videos or [given.input]:
+            sys.stdout.write(str(plan_of(source, settings)))
+        return 0
+    return _restore_videos(given, settings) if videos else _restore_one(given, settings)
+
+
+def _restore_one(given: argparse.Namespace, settings: Settings) -> int:
+    if given.resume:
+        msg = f"--resume: expected only with a folder of videos, got {given.input}; leave it out"
+        raise UserError(msg)
+    target = batch.named(given.output, given.suffix)
+    check_targets(given.input, {"-o": target, "--compare": given.compare, "--report": given.report, "--tracks": given.tracks})
+    outcome = restore_video(given.input, target, settings, compare=given.compare, tracks=given.tracks)
     for note in outcome.notes:
         sys.stderr.write(f"note: {note}\n")
-    rate = outcome.frames / outcome.seconds
-    sys.stdout.write(
-        f"{given.output}: {outcome.frames} frames, {outcome.faces} faces of {outcome.people} tracks, "
-        f"{outcome.seconds:.1f} s ({rate:.1f} frames/s)\n"
-    )
+    sys.stdout.write(f"{target}: {batch.summary(outcome)}\n")
     if given.report:
         report.write_json(given.report, outcome.as_json())
     return 0
+
+
+def _restore_videos(given: argparse.Namespace, settings: Settings) -> int:
+    used = [flag for flag, value in (("--compare", given.compare), ("--report", given.report), ("--tracks", given.tracks)) if value]
+    if used:
+        msg = f"{', '.join(used)}: expected only with one video, {given.input} is a folder of videos; leave it out"
+        raise UserError(msg)
+    outcome = batch.restore_batch(given.input, given.output, settings, suffix=given.suffix, resume=given.resume)
+    for problem in outcome.problems:
+        sys.stderr.write(f"error: {problem}\n")
+    sys.stdout.write(
+        f"{given.output}: {len(outcome.restored)} restored, {len(outcome.skipped)} finished before, {len(outcome.problems)} failed\n"
+    )
+    return EXIT_USER_ERROR if outcome.problems else 0
 
 
 def restore_folders(given: argparse.Namespace) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from fractions import Fraction
 from pathlib import Path
 from typing import get_args
 
@@ -17,6 +18,9 @@ PROTOCOLS = ("stream", "paper")
 MAX_SMOOTHING = 10.0
 """More would need a look-ahead, and so a memory, of more than about 40 frames."""
 MAX_EVERY = 250
+MAX_FPS = 1000
+SMOOTHING = {"stream": 1.5, "paper": 5.0}
+"""Standard deviation of the landmark smoothing in frames, by protocol, where none is asked for."""
 MAX_UPSCALE = 4
 
 
@@ -80,6 +84,7 @@ class Settings:
         has_aligned: every input frame is an aligned face already.
         min_identity: how alike a restored face must be to its input (cosine similarity, 0 to 1), else it is weakened; 0 for no matter.
         draw_box: draw a box around every restored face.
+        fps: show the frames at this constant rate instead of at their own times.
         no_face: when no face is found in the whole video: "error", or "copy" to pass it through.
         encoding: how the output is encoded.
         finish: how the output picture is put together.
@@ -105,6 +110,7 @@ class Settings:
     has_aligned: bool = False
     min_identity: float = 0.0
     draw_box: bool = False
+    fps: Fraction | None = None
     no_face: str = "error"
     encoding: Encoding = field(default_factory=Encoding)
     finish: Finish = field(default_factory=Finish)
@@ -118,6 +124,7 @@ class Settings:
             (0 <= self.smoothing <= MAX_SMOOTHING, f"--smoothing: expected 0 to {MAX_SMOOTHING:.0f} frames, got {self.smoothing}"),
             (self.max_length is None or self.max_length >= 1, f"--max_length: expected at least 1 frame, got {self.max_length}"),
             (self.protocol in PROTOCOLS, f"--protocol: expected one of {', '.join(PROTOCOLS)}, got {self.protocol!r}"),
+            (self.fps is None or 0 < self.fps <= MAX_FPS, f"--save_video_fps: expected more than 0, up to {MAX_FPS}, got {self.fps}"),
             (0 <= self.min_identity <= 1, f"--min-identity: expected 0 to 1, got {self.min_identity}"),
             (self.no_face in NO_FACE, f"--no-face: expected one of {', '.join(NO_FACE)}, got {self.no_face!r}"),
         )

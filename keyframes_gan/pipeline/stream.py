@@ -20,11 +20,12 @@ from keyframes_gan.pipeline.framing import AlignedStream, WholeFraming
 from keyframes_gan.pipeline.people import Slot
 from keyframes_gan.pipeline.photos import PhotoAlbum
 from keyframes_gan.pipeline.settings import Settings
+from keyframes_gan.pipeline.tracks import TracksWriter
 from keyframes_gan.video.read import VideoReader
 from keyframes_gan.video.write import VideoWriter
 
 if TYPE_CHECKING:
-    from keyframes_gan.types import VideoInfo
+    from keyframes_gan.types import Restorer, VideoInfo
 
 LABELS = ("input", "restored")
 LOOK_AHEAD = 15
@@ -63,27 +64,32 @@ class Outcome:
 
 
 class Output:
-    """The restored video and, on request, the comparison video beside it."""
+    """The restored video and, on request, the comparison video and the list of faces beside it."""
 
-    def __init__(self, reader: VideoReader, target: Path, compare: Path | None, settings: Settings) -> None:
+    def __init__(self, reader: VideoReader, target: Path, compare: Path | None, tracks: Path | None, settings: Settings) -> None:
         info = reader.info
-        streams = None if reader.is_pictures else reader.path
+        self._fps = settings.fps
+        rate, tick = (settings.fps, 1 / settings.fps) if settings.fps else (info.rate, info.time_base)
+        streams = None if reader.is_pictures or settings.fps else reader.path
+        left_out = streams is None and info.audio_streams + info.subtitle_streams > 0
+        self._notes = ["--save_video_fps: sound and subtitles are left out, they would not fit the new times"] if left_out else []
         self._stack = contextlib.ExitStack()
 
         def writer(path: Path, size: tuple[int, int], like: VideoInfo | None) -> VideoWriter:
-            return VideoWriter(
-                path, size=size, time_base=info.time_base, rate=info.rate, like=like, streams_from=streams, encoding=settings.encoding
-            )
+            return VideoWriter(path, size=size, time_base=tick, rate=rate, like=like, streams_from=streams, encoding=settings.encoding)
 
         width, height = info.width * settings.finish.upscale, info.height * settings.finish.upscale
         self._main = writer(target, (width, height), info)
         self._pair = writer(compare, (2 * width, height + height % 2), None) if compare else None
+        self._tracks = TracksWriter(tracks, info) if tracks else None
 
     def __enter__(self) -> Output:
         with contextlib.ExitStack() as stack:
             stack.enter_context(self._main)
             if self._pair is not None:
                 stack.enter_context(self._pair)
+            if self._tracks is not None:
+                stack.enter_context(self._tracks)
             self._stack = stack.pop_all()
         return self
 
@@ -93,14 +99,17 @@ class Output:
     @property
     def notes(self) -> list[str]:
         """What happened to streams that could not be copied as they were."""
-        return self._main.reencoded
+        return [*self._notes, *self._main.reencoded]
 
     def write(self, slot: Slot) -> None:
         """Write one finished frame."""
-        self._main.write(slot.picture, slot.frame.time)
+        time = slot.frame.index / self._fps if self._fps else slot.frame.time
+        self._main.write(slot.picture, time)
+        if self._tracks is not None:
+            self._tracks.write(slot)
         if self._pair is not None:
             before = upscale.resized(slot.frame.rgb, (slot.picture.shape[1], slot.picture.shape[0]))
-            self._pair.write(report.side_by_side([before, slot.picture], LABELS), slot.frame.time)
+            self._pair.write(report.side_by_side([before, slot.picture], LABELS), time)
 
 
 def check_targets(source: Path, targets: dict[str, Path | None]) -> None:
@@ -126,9 +135,23 @@ def check_targets(source: Path, targets: dict[str, Path | None]) -> None:
             raise MediaError(msg)
 
 
+def look_ahead_of(settings: Settings) -> int:
+    """Return how many frames are held back: enough for half the smoothing window and the longest gap that is bridged."""
+    return max(LOOK_AHEAD, half_window(settings.smoothing) + MAX_GAP)
+
+
 def smoother_of(settings: Settings) -> TrackSmoother:
-    """Return the landmark smoother; its look-ahead covers half the smoothing window and the longest gap that is bridged."""
-    return TrackSmoother(sigma=settings.smoothing, look_ahead=max(LOOK_AHEAD, half_window(settings.smoothing) + MAX_GAP), max_gap=MAX_GAP)
+    """Return the landmark smoother."""
+    return TrackSmoother(sigma=settings.smoothing, look_ahead=look_ahead_of(settings), max_gap=MAX_GAP)
+
+
+def build_restorer(settings: Settings) -> Restorer:
+    """Return the restorer that `settings` ask for.
+
+    Raises:
+        UserError: there is none of that name, or it cannot be built.
+    """
+    return restorers.find(settings.restorer, device=settings.device, precision=settings.precision, weights=settings.weights)
 
 
 def face_stream(settings: Settings) -> FaceStream:
@@ -136,7 +159,16 @@ def face_stream(settings: Settings) -> FaceStream:
     return FaceStream(FaceTracker(settings.detector, every=settings.every, max_faces=settings.max_faces), smoother_of(settings))
 
 
-def restore_video(source: Path, target: Path, settings: Settings, *, compare: Path | None = None, progress: bool = True) -> Outcome:
+def restore_video(
+    source: Path,
+    target: Path,
+    settings: Settings,
+    *,
+    compare: Path | None = None,
+    tracks: Path | None = None,
+    restorer: Restorer | None = None,
+    progress: bool = True,
+) -> Outcome:
     """Restore every face in `source` and write `target`: same frames, times, colours, sound and subtitles.
 
     Args:
@@ -144,6 +176,8 @@ def restore_video(source: Path, target: Path, settings: Settings, *, compare: Pa
         target: .mp4, .m4v, .mov, .mkv or .webm; appears only when complete.
         settings: what to do.
         compare: also write input and output side by side.
+        tracks: also write every face of every frame as JSON (`TracksWriter`).
+        restorer: built as `settings` say, for several videos; None builds one.
         progress: draw a progress bar on standard error.
 
     Raises:
@@ -152,15 +186,15 @@ def restore_video(source: Path, target: Path, settings: Settings, *, compare: Pa
         WeightsError: the restorer's weights cannot be had.
     """
     clock, start = Stopwatch(), time.perf_counter()
-    check_targets(source, {"-o": target, "--compare": compare})
+    check_targets(source, {"-o": target, "--compare": compare, "--tracks": tracks})
     outcome = Outcome(source, target, settings.restorer)
     with VideoReader(source) as reader:
-        restorer = restorers.find(settings.restorer, device=settings.device, precision=settings.precision, weights=settings.weights)
+        restorer = restorer or build_restorer(settings)
         framing = WholeFraming.of(restorer.spec, reader.info) if settings.has_aligned else None
         stream = AlignedStream() if settings.has_aligned else face_stream(settings)
         album = PhotoAlbum(settings.references, settings.detector)
         compositor = Compositor(restorer, settings, album, clock, framing=framing)
-        with Output(reader, target, compare, settings) as output:
+        with Output(reader, target, compare, tracks, settings) as output:
             _run(reader, stream, compositor, output, clock, outcome, progress=progress)
             if not compositor.faces and settings.no_face == "error":
                 msg = f"{source}: expected a face, found none in {outcome.frames} frames; try --detector dlib-cnn, or --no-face copy"

@@ -1,0 +1,162 @@
+"""A folder of videos in, a folder of restored videos out: one after the other, going on after failures, resumable.
+
+Beside every finished video stands a hidden record, .NAME.done.json: what went in (the input's hash, the settings, the hash of the weights)
+and what was done. `--resume` leaves a video alone whose record says the same.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from keyframes_gan import report, weights
+from keyframes_gan.atomic import unwritable
+from keyframes_gan.errors import MediaError, UserError
+from keyframes_gan.pipeline.stream import Outcome, build_restorer, restore_video
+from keyframes_gan.video.pictures import natural_key
+from keyframes_gan.video.write import CONTAINERS
+
+if TYPE_CHECKING:
+    from keyframes_gan.pipeline.settings import Settings
+    from keyframes_gan.types import Restorer
+
+SUFFIXES = (*CONTAINERS, ".avi", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts", ".flv", ".wmv", ".ogv", ".3gp")
+DEFAULT_SUFFIX = ".mp4"
+
+
+@dataclass
+class BatchOutcome:
+    """Which inputs were restored and which left alone, and a line for each that failed."""
+
+    restored: list[Path] = field(default_factory=list)
+    skipped: list[Path] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+
+def videos_in(folder: Path) -> list[Path]:
+    """Return the videos directly in `folder`, by their suffix, hidden ones left out, in natural order."""
+    if not folder.is_dir():
+        return []
+    found = [path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and path.is_file() and not path.name.startswith(".")]
+    return sorted(found, key=lambda path: natural_key(path.name))
+
+
+def named(path: Path, suffix: str) -> Path:
+    """Return `path` with `_suffix` after its name, or as it is when `suffix` is empty.
+
+    Raises:
+        MediaError: `suffix` would lead into another folder.
+    """
+    if "/" in suffix or "\\" in suffix:
+        msg = f"--suffix: expected a part of a file name, got {suffix!r}"
+        raise MediaError(msg)
+    return path.with_stem(f"{path.stem}_{suffix}") if suffix else path
+
+
+def target_of(source: Path, folder: Path, suffix: str) -> Path:
+    """Return where the restored `source` goes: the same name, as .mp4 where its container cannot be written."""
+    ending = source.suffix if source.suffix.lower() in CONTAINERS else DEFAULT_SUFFIX
+    return named(folder / (source.stem + ending), suffix)
+
+
+def record_of(target: Path) -> Path:
+    """Return the record that stands beside a finished `target`."""
+    return target.with_name(f".{target.name}.done.json")
+
+
+def restore_batch(
+    source: Path, target: Path, settings: Settings, *, suffix: str = "", resume: bool = False, progress: bool = True
+) -> BatchOutcome:
+    """Restore every video of a folder.
+
+    Args:
+        source: the folder of videos.
+        target: the folder of results; made when it is not there.
+        settings: what to do.
+        suffix: appended to the names.
+        resume: leave alone what is finished already, from the same input with the same settings.
+        progress: draw progress bars, and a line for each video, on standard error.
+
+    Raises:
+        UserError: the restorer cannot be built, or `target` is the source or cannot be made.
+    """
+    if target.resolve() == source.resolve():
+        msg = f"-o: expected another folder than that of -i, got {target} for both"
+        raise MediaError(msg)
+    named(target, suffix)
+    restorer = build_restorer(settings)
+    asked = _asked(settings, restorer)
+    try:
+        target.mkdir(exist_ok=True)
+    except OSError as error:
+        raise unwritable(target, error) from error
+    outcome, taken, videos = BatchOutcome(), set[Path](), videos_in(source)
+    for number, path in enumerate(videos, 1):
+        into = target_of(path, target, suffix)
+        try:
+            line = _one(path, into, settings, restorer, asked, outcome, taken=into in taken, resume=resume, progress=progress)
+        except UserError as error:
+            outcome.problems.append(f"{path.name}: {error}")
+            line = "failed"
+        except OSError as error:
+            outcome.problems.append(f"{path.name}: {unwritable(into, error)}")
+            line = "failed"
+        taken.add(into)
+        if progress:
+            sys.stderr.write(f"[{number}/{len(videos)}] {path.name}: {line}\n")
+    return outcome
+
+
+def _one(
+    path: Path,
+    into: Path,
+    settings: Settings,
+    restorer: Restorer,
+    asked: dict[str, Any],
+    outcome: BatchOutcome,
+    *,
+    taken: bool,
+    resume: bool,
+    progress: bool,
+) -> str:
+    if taken:
+        msg = f"expected names that differ in more than the suffix, got another video that also becomes {into.name}; rename one"
+        raise MediaError(msg)
+    fingerprint = {**asked, "source_sha256": weights.digest(path)}
+    if resume and _finished(into, fingerprint):
+        outcome.skipped.append(path)
+        return "finished before"
+    record_of(into).unlink(missing_ok=True)
+    done = restore_video(path, into, settings, restorer=restorer, progress=progress)
+    report.write_json(record_of(into), {"fingerprint": fingerprint, "bytes": into.stat().st_size, "outcome": done.as_json()})
+    outcome.restored.append(path)
+    return summary(done) + "".join(f"; note: {note}" for note in done.notes)
+
+
+def summary(outcome: Outcome) -> str:
+    """Return one line on what a pass did."""
+    rate = outcome.frames / outcome.seconds
+    return f"{outcome.frames} frames, {outcome.faces} faces of {outcome.people} tracks, {outcome.seconds:.1f} s ({rate:.1f} frames/s)"
+
+
+def _asked(settings: Settings, restorer: Restorer) -> dict[str, Any]:
+    """Return, as plain JSON values, what the results depend on besides the input."""
+    source = None if restorer.spec.weights is None else settings.weights or restorer.spec.weights
+    photos = {str(path): weights.digest(path) for path in settings.references if path.is_file()}
+    asked = {key: value for key, value in asdict(settings).items() if key not in ("device", "references")}
+    return {
+        "settings": json.loads(json.dumps(asked, default=str)),
+        "photos_sha256": photos,
+        "weights_sha256": None if source is None else weights.digest(weights.locate(source)),
+    }
+
+
+def _finished(target: Path, fingerprint: dict[str, Any]) -> bool:
+    try:
+        noted = json.loads(record_of(target).read_text(encoding="utf-8"))
+        return bool(noted["fingerprint"] == fingerprint and noted["bytes"] == target.stat().st_size)
+    except (OSError, ValueError, LookupError, TypeError):
+        return False
