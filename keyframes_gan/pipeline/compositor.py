@@ -84,6 +84,8 @@ class Compositor:
             self._add(ids[face.track_id], slot, face)
         self.faces += len(faces)
         self._runner.run(self._runner.due([person for person in self._people.values() if person.waiting]))
+        for person in self._people.values():
+            person.let_go(found.index)
         for gone in self._gallery.forget(found.index):
             del self._people[gone]
             self._album.forget(gone)

@@ -167,6 +167,11 @@ class Person:
         slot.waiting += 1
         self._pending.append(_Waiting(slot, face, fate))
 
+    def let_go(self, index: int) -> None:
+        """Free the state of somebody who, in the frame `index`, has been absent for too long to use it again."""
+        if self._last is not None and index - self._last == STATE_FRAMES + 1:
+            self.begin_anew()
+
     def begin_anew(self) -> None:
         """Let go of the restorer's state and of the context, not of the key frames: after a cut, say."""
         self.state = self._restorer.start(self.id)

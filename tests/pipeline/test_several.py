@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -22,6 +25,7 @@ from keyframes_gan.pipeline.restoring import Runner
 from keyframes_gan.pipeline.settings import Settings
 from keyframes_gan.pipeline.stream import restore_video
 from keyframes_gan.types import FaceClip, Frame
+from keyframes_gan.video.read import VideoReader
 from keyframes_gan.video.write import Encoding
 
 PICTURE = np.zeros((96, 128, 3), np.uint8)
@@ -114,6 +118,42 @@ def test_state_ends_with_a_long_absence(record: Any, face: Any) -> None:
         clip = person.clip(4)
         person.paste(clip, clip.crops, [1.0])
     assert seen == [(5, 1), (5, 1), (5, 2)]
+
+
+def test_the_state_of_the_absent_is_let_go(record: Any, face: Any) -> None:
+    recorder = record()
+    Counting(recorder)
+    person = person_with(recorder, face, 4, track=5)
+    for index in range(4, 100):
+        person.let_go(index)
+        assert person.state == (5, 1 if index <= 3 + STATE_FRAMES else 2)
+
+
+def letterboxed(path: Path, first: int, count: int, side: int = 360) -> list[npt.NDArray[np.uint8]]:
+    made = []
+    with VideoReader(path) as reader:
+        for frame in islice(reader, first, first + count):
+            scale = side / max(frame.rgb.shape)
+            small = cv2.resize(frame.rgb, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+            made.append(np.zeros((side, side, 3), np.uint8))
+            made[-1][: small.shape[0], : small.shape[1]] = small
+    return made
+
+
+@pytest.mark.slow
+def test_real_people_are_recognised_after_cuts_and_absences(clips_dir: Path, tmp_path: Path, make_video: Any) -> None:
+    """One, the other, the one later on, nobody, the other later on."""
+    one, other = clips_dir / "special" / "with_audio.mp4", clips_dir / "special" / "keep_real_1.mp4"
+    nobody = [np.full((360, 360, 3), 90, np.uint8)] * 15
+    shots = [letterboxed(one, 0, 25), letterboxed(other, 0, 25), letterboxed(one, 60, 25), nobody, letterboxed(other, 60, 20)]
+    source = make_video(tmp_path / "in.mp4", [picture for shot in shots for picture in shot])
+    outcome = restore_video(
+        source, tmp_path / "out.mkv", settings(restorer="none", smoothing=1.5), tracks=tmp_path / "tracks.json", progress=False
+    )
+    frames = json.loads((tmp_path / "tracks.json").read_text())["frames"]
+    people = [{found["person"] for found in frame["faces"]} for frame in frames]
+    assert people == [{0}] * 25 + [{1}] * 25 + [{0}] * 25 + [set()] * 15 + [{1}] * 20
+    assert outcome.people == 2
 
 
 def unit(*values: float) -> npt.NDArray[np.float32]:
