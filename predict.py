@@ -41,17 +41,18 @@ class Predictor(BasePredictor):  # type: ignore[misc]
         input_video: Path = Input(description="Video with faces."),
         draw_box: bool = Input(description="Draw a box around every restored face.", default=False),
         bg_enhancement: bool = Input(description="Clean the background with Real-ESRGAN.", default=False),
-        upscale: int = Input(description="The output is so many times as large as the input.", default=1, ge=1, le=MAX_UPSCALE),
+        upscale: int = Input(description=f"The output is so many times as large as the input, at most {MAX_UPSCALE}.", default=1, ge=1),
         max_length: int = Input(description="Most frames of a clip; fewer take less memory.", default=20, ge=1),
         has_aligned: bool = Input(description="The pictures are square and show one aligned face each.", default=False),
-        only_center_face: bool = Input(description="Restore only the face nearest to the centre.", default=False),
+        only_center_face: bool = Input(description="Restore only the face nearest to the centre.", default=True),
         detection_model: str = Input(
             description="What finds the faces.", default=DETECTOR, choices=[*detectors.names(), "yolov5l", "yolov5n"]
         ),
         face_upsample: bool = Input(description="Enlarge restored faces with Real-ESRGAN too.", default=False),
-        bg_tile: int = Input(description="Side of the background's tiles in pixels, 0 for the whole at once.", default=400, ge=0),
-        save_video_fps: float = Input(
-            description="Frames per second of the output, without sound; 0 keeps the input's times and sound.", default=0, ge=0, le=MAX_FPS
+        bg_tile: int = Input(description="Side of the background's tiles in pixels.", default=400, ge=64),
+        save_video_fps: float | None = Input(
+            description=f"Frames per second of the output, at most {MAX_FPS}, without sound; default: the input's times, with sound.",
+            default=None,
         ),
     ) -> Path:
         """Restore `input_video` and return the result, H.264 in MP4.
@@ -66,7 +67,7 @@ class Predictor(BasePredictor):  # type: ignore[misc]
             has_aligned=has_aligned,
             only_center_face=only_center_face,
             draw_box=draw_box,
-            fps=Fraction(save_video_fps).limit_denominator(1001) if save_video_fps else None,
+            fps=Fraction(save_video_fps).limit_denominator(1001) if save_video_fps is not None else None,
             finish=Finish(
                 upscale=upscale,
                 bg_upsampler="realesrgan" if bg_enhancement else "none",

@@ -104,7 +104,7 @@ def audio_streams(path: Path) -> int:
 def test_inputs_are_those_of_the_public_package(inputs: dict[str, Any]) -> None:
     assert tuple(inputs) == PUBLIC
     assert all(field.description for field in inputs.values())
-    assert (inputs["upscale"].ge, inputs["upscale"].le) == (1, 4)
+    assert (inputs["upscale"].ge, inputs["upscale"].le, inputs["bg_tile"].ge) == (1, None, 64)
     assert {"retinaface_resnet50", "retinaface_mobile0.25", "YOLOv5l", "YOLOv5n"} <= set(inputs["detection_model"].choices)
     given = {name: field.default for name, field in inputs.items()}
     assert (given["upscale"], given["max_length"], given["detection_model"]) == (1, 20, "retinaface_resnet50")
@@ -158,7 +158,7 @@ def test_every_input_becomes_its_setting(door: Any, predict: Any, portrait_video
     (_, _, plain, more), (source, _, full, _) = asked
     assert source == portrait_video
     assert isinstance(more["restorer"], Unchanged)
-    assert (plain.draw_box, plain.max_length, plain.has_aligned, plain.only_center_face, plain.fps) == (False, 20, False, False, None)
+    assert (plain.draw_box, plain.max_length, plain.has_aligned, plain.only_center_face, plain.fps) == (False, 20, False, True, None)
     assert (full.draw_box, full.max_length, full.has_aligned, full.only_center_face, full.fps) == (True, 7, True, True, 24)
     assert (full.restorer, full.detector) == ("none", "YOLOv5l")
     finishes = [(one.finish.upscale, one.finish.bg_upsampler, one.finish.bg_tile, one.finish.face_upsample) for one in (plain, full)]
