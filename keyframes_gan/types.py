@@ -169,7 +169,8 @@ class FaceClip:
 
     `crops` uint8 (T, S, S, 3); `to_crop` float64 (T, 2, 3); `landmarks` float32 (T, 68, 2) in crop pixels;
     `references`: per frame the key frame chosen for it, with its own (unwarped) landmarks, or None.
-    The first `context` frames were the last ones of the clip before (`RestorerSpec.overlap`): what is returned for them is not used.
+    The first `context` frames were the last ones of the clip before, and the last `ahead` frames will be the first ones of the next clip
+    (`RestorerSpec.overlap`): what is returned for them is not used.
     """
 
     track_id: int
@@ -179,6 +180,7 @@ class FaceClip:
     landmarks: npt.NDArray[np.float32]
     references: tuple[Reference | None, ...] = field(default=())
     context: int = 0
+    ahead: int = 0
 
     def __post_init__(self) -> None:
         if self.crops.ndim != CLIP_RANK or self.crops.shape[1] != self.crops.shape[2] or len(self.crops) == 0:
@@ -191,8 +193,8 @@ class FaceClip:
         if self.references and len(self.references) != count:
             msg = f"FaceClip.references: expected none or {count}, got {len(self.references)}"
             raise ValueError(msg)
-        if not 0 <= self.context < count:
-            msg = f"FaceClip.context: expected 0 to {count - 1}, got {self.context}"
+        if min(self.context, self.ahead) < 0 or self.context + self.ahead >= count:
+            msg = f"FaceClip: expected context and ahead from 0 on, together at most {count - 1}, got {self.context} and {self.ahead}"
             raise ValueError(msg)
 
     def __len__(self) -> int:
@@ -203,8 +205,9 @@ class FaceClip:
 class RestorerSpec:
     """What the pipeline must know of a restorer: how to feed it, and what to print when it is listed.
 
-    `crop_sizes`: the crop sides in pixels it accepts, ascending. `clip_length` and `overlap` in frames: a clip begins with the last
-    `overlap` frames of the one before, as context whose results are dropped, so it brings `clip_length - overlap` new frames.
+    `crop_sizes`: the crop sides in pixels it accepts, ascending. `clip_length` and `overlap` in frames: neighbouring clips share
+    `overlap` frames. They are restored with the earlier clip and begin the later one as context (`FaceClip.context`); with `looks_ahead`
+    it is the later clip that restores them, and the earlier one only looks at them (`FaceClip.ahead`).
     `residual`: what counts is the difference between restored and given crop; it is then the difference that is warped back and
     added to the frame, so that an unchanged crop leaves the frame bit-exact instead of blurred by two resamplings.
     `template`: how faces lie in the crops it was trained on, a template of `keyframes_gan.faces.align`.
@@ -220,6 +223,7 @@ class RestorerSpec:
     licence: str
     residual: bool = False
     template: Template = "eyes"
+    looks_ahead: bool = False
 
     def __post_init__(self) -> None:
         if not self.crop_sizes or list(self.crop_sizes) != sorted(self.crop_sizes) or not 0 <= self.overlap < self.clip_length:

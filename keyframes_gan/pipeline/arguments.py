@@ -23,6 +23,7 @@ ONLY_VIDEO = (
     "--color-match",
     "--blend",
     "--max_length",
+    "--overlap",
     "--protocol",
     "--only_center_face",
     "--has_aligned",
@@ -75,6 +76,7 @@ def _rate(text: str) -> Fraction:
 def _add_clips(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
     add("--max_length", "--max-length", type=int, help="most frames of a clip (default: as the restorer asks; keep: 20)")
+    add("--overlap", type=int, help="frames that neighbouring clips share (default: as the restorer asks; keep: 4, others 0)")
     add("--protocol", default="stream", help="stream (default): memory goes from clip to clip; paper: every clip begins anew")
     which = group.add_mutually_exclusive_group()
     centre = "restore only the face nearest to the picture's centre"

@@ -43,7 +43,12 @@ class Compositor:
         self._framing = framing or FaceFraming(restorer.spec)
         self.canvas = Canvas(settings.finish, device=settings.device, precision=settings.precision)
         self._runner = Runner(
-            restorer, clock, clip_length=settings.max_length, protocol=settings.protocol, min_identity=settings.min_identity
+            restorer,
+            clock,
+            clip_length=settings.max_length,
+            overlap=settings.overlap,
+            protocol=settings.protocol,
+            min_identity=settings.min_identity,
         )
         self._centre = CentreChooser() if settings.only_center_face else None
         self._gallery = Gallery()
@@ -83,7 +88,7 @@ class Compositor:
         for face in faces:
             self._add(ids[face.track_id], slot, face)
         self.faces += len(faces)
-        self._runner.run(self._runner.due([person for person in self._people.values() if person.waiting]))
+        self._runner.run(self._runner.due(list(self._people.values())), last=False)
         for person in self._people.values():
             person.let_go(found.index)
         for gone in self._gallery.forget(found.index):
@@ -106,7 +111,7 @@ class Compositor:
 
     def _meet(self, person_id: int) -> Person:
         memory = KeyframeMemory(self._settings.max_keyframes, self._settings.policy)
-        person = Person(person_id, self._restorer, memory, self._framing)
+        person = Person(person_id, self._restorer, memory, self._framing, context=self._runner.context)
         self._people[person_id] = person
         self._ids.add(person_id)
         return person

@@ -42,6 +42,7 @@ def settings_of(given: argparse.Namespace) -> Settings:
         max_faces=given.max_faces,
         smoothing=SMOOTHING.get(given.protocol, 0.0) if given.smoothing is None else given.smoothing,
         max_length=given.max_length,
+        overlap=given.overlap,
         protocol=given.protocol,
         only_center_face=given.only_center_face,
         has_aligned=given.has_aligned,

@@ -33,9 +33,9 @@ class IdentityGuard:
         self._last: tuple[int, float] | None = None
 
     def strengths(self, clip: FaceClip, restored: npt.NDArray[np.uint8]) -> FloatArray:
-        """Return how much of each restored frame to show, float32 (T,) in [0, 1]; context counts 1."""
-        first = clip.context
-        places = [min(start + CHECK_EVERY // 2, len(clip) - 1) for start in range(first, len(clip), CHECK_EVERY)]
+        """Return how much of each restored frame to show, float32 (T,) in [0, 1]; those of context and frames ahead mean nothing."""
+        first, end = clip.context, len(clip) - clip.ahead
+        places = [min(start + CHECK_EVERY // 2, end - 1) for start in range(first, end, CHECK_EVERY)]
         checked = [(clip.first + place, self._strength(restored[place], clip.crops[place], clip.landmarks[place])) for place in places]
         known = checked if self._last is None or self._last[0] >= checked[0][0] else [self._last, *checked]
         self._last = checked[-1]

@@ -125,12 +125,15 @@ class Person:
         restorer: restores the crops.
         memory: this person's key frames; photos that show the person are in it already, at any size.
         framing: how the crops lie in the frame; by default as the restorer's template says.
+        context: how many restored frames begin the next clip again; by default as the restorer asks.
 
     Attributes:
         state: of the restorer. It never crosses a cut, nor an absence of more than `STATE_FRAMES`.
     """
 
-    def __init__(self, id: int, restorer: Restorer, memory: KeyframeMemory, framing: Framing | None = None) -> None:
+    def __init__(
+        self, id: int, restorer: Restorer, memory: KeyframeMemory, framing: Framing | None = None, *, context: int | None = None
+    ) -> None:
         self.id = id
         self.memory = memory
         self._restorer = restorer
@@ -138,6 +141,8 @@ class Person:
         self.state = restorer.start(id)
         self._pending: list[_Waiting] = []
         self._past: list[_Past] = []
+        asked = 0 if restorer.spec.looks_ahead else restorer.spec.overlap
+        self._most_context = asked if context is None else context
         self._last: int | None = None
         self._size = 0
 
@@ -180,8 +185,13 @@ class Person:
     def _context(self, clip_length: int) -> int:
         return min(len(self._past), clip_length - 1)
 
-    def clip(self, clip_length: int) -> FaceClip:
-        """Return what waits as a clip, after as much context as there is (`RestorerSpec.overlap`) and fits into `clip_length`."""
+    def clip(self, clip_length: int, ahead: int = 0) -> FaceClip:
+        """Return what waits as a clip, after as much context as there is and fits into `clip_length`.
+
+        Args:
+            clip_length: in frames.
+            ahead: so many of the last frames are only shown; they wait on and join no key-frame memory yet.
+        """
         past = self._past[len(self._past) - self._context(clip_length) :]
         faces = [*(one.face for one in past), *(one.face for one in self._pending)]
         frames = [*(one.frame for one in past), *(one.slot.frame for one in self._pending)]
@@ -190,37 +200,39 @@ class Person:
         landmarks = [align.transform_points(face.points, matrix) for face, matrix in zip(faces, matrices, strict=True)]
         crops = [align.crop(frame.rgb, matrix, self._size) for frame, matrix in zip(frames, matrices, strict=True)]
         before = [None if one.reference is None else fit(one.reference, self._size) for one in past]
+        new = slice(len(past), len(faces) - ahead)
         return FaceClip(
             track_id=self.id,
             first=frames[0].index,
             crops=np.stack(crops),
             to_crop=np.stack(matrices),
             landmarks=np.stack(landmarks),
-            references=(*before, *self._references(crops[len(past) :], landmarks[len(past) :])),
+            references=(*before, *self._references(crops[new], landmarks[new]), *[None] * ahead),
             context=len(past),
+            ahead=ahead,
         )
 
-    def prepare(self) -> None:
-        """Make the backgrounds of the frames that wait."""
-        for one in self._pending:
+    def prepare(self, clip: FaceClip) -> None:
+        """Make the backgrounds of the frames that `clip` restores."""
+        for one in self._pending[: _count(clip)]:
             one.slot.prepare()
 
     def paste(self, clip: FaceClip, restored: npt.NDArray[np.uint8], strengths: Sequence[float]) -> None:
-        """Paste the results of the clip that was given out last; nothing waits then.
+        """Paste the results of the clip that was given out last; only the frames ahead wait then.
 
         Args:
             clip: as given out.
-            restored: uint8 (T, S, S, 3), context included.
+            restored: uint8 (T, S, S, 3), context and frames ahead included.
             strengths: T numbers, how much of the restored face these are, for the record.
         """
-        for position, one in enumerate(self._pending, clip.context):
+        pasted, self._pending = self._pending[: _count(clip)], self._pending[_count(clip) :]
+        for position, one in enumerate(pasted, clip.context):
             residual, whole = self._restorer.spec.residual, self._framing.whole
             one.slot.paste(restored[position], clip.crops[position], clip.to_crop[position], residual=residual, whole=whole)
             one.fate.done, one.fate.why = _account(clip, position, one.face, strengths[position])
             one.fate.strength = float(strengths[position])
-        kept = [_Past(one.slot.frame, one.face, clip.references[at]) for at, one in enumerate(self._pending, clip.context)]
-        self._past = [*self._past, *kept][-self._restorer.spec.overlap :] if self._restorer.spec.overlap else []
-        self._pending.clear()
+        kept = [_Past(one.slot.frame, one.face, clip.references[at]) for at, one in enumerate(pasted, clip.context)]
+        self._past = [*self._past, *kept][-self._most_context :] if self._most_context else []
 
     def _fit_size(self, size: int) -> None:
         """Grow at once, so that no face pixel is lost; shrink only to half or less, so that a face at a border does not flicker."""
@@ -231,11 +243,16 @@ class Person:
     def _references(self, crops: Sequence[Image], landmarks: Sequence[Points]) -> tuple[Reference | None, ...]:
         """Choose a reference for every frame; a key frame of the stream joins the memory first."""
         chosen = []
-        for one, picture, points in zip(self._pending, crops, landmarks, strict=True):
+        for one, picture, points in zip(self._pending[: len(crops)], crops, landmarks, strict=True):
             if one.slot.frame.is_key and one.face.seen:
                 self.memory.add(Reference(picture, picture, points, one.slot.frame.time), one.slot.frame.index)
             chosen.append(self.memory.choose(points))
         return tuple(chosen)
+
+
+def _count(clip: FaceClip) -> int:
+    """Return how many frames a clip restores."""
+    return len(clip) - clip.context - clip.ahead
 
 
 def _account(clip: FaceClip, position: int, face: SmoothFace, strength: float) -> tuple[str, str]:

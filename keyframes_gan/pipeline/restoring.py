@@ -30,51 +30,78 @@ class Runner:
     Args:
         restorer: restores the crops.
         clock: counts seconds per stage.
-        clip_length: most frames of a clip, context included; None: what the restorer asks for.
+        clip_length: most frames of a clip, those shared with its neighbours included; None: what the restorer asks for.
+        overlap: frames that neighbouring clips share; None: what the restorer asks for, less where the clips are shorter.
         protocol: "stream": state and context go from clip to clip. "paper": every clip begins anew, and a clip of a single frame is
             that frame twice.
         min_identity: how alike a restored face must be to its input, 0 to 1; 0 does not look.
 
     Attributes:
         clip_length: as given or asked for; halved each time that memory runs out.
+        context: frames at the beginning of a clip that the one before has restored.
+        ahead: frames at its end that the next one restores.
         notes: what happened, for the user.
     """
 
     def __init__(
-        self, restorer: Restorer, clock: Stopwatch, *, clip_length: int | None = None, protocol: str = "stream", min_identity: float = 0.0
+        self,
+        restorer: Restorer,
+        clock: Stopwatch,
+        *,
+        clip_length: int | None = None,
+        overlap: int | None = None,
+        protocol: str = "stream",
+        min_identity: float = 0.0,
     ) -> None:
         self._restorer, self._clock, self._paper = restorer, clock, protocol == PAPER
         self.clip_length = clip_length or restorer.spec.clip_length
+        shared = self._shared(overlap)
+        self.context, self.ahead = (0, shared) if restorer.spec.looks_ahead else (shared, 0)
         self._min_identity = min_identity
         self._guards: dict[int, IdentityGuard] = {}
         self._together = isinstance(restorer, BatchRestorer)
         self.notes: list[str] = []
 
+    def _shared(self, overlap: int | None) -> int:
+        if self._paper:
+            return 0
+        if overlap is None:
+            return min(self._restorer.spec.overlap, self.clip_length - 1)
+        if overlap >= self.clip_length:
+            msg = f"--overlap: expected less than the {self.clip_length} frames of a clip, got {overlap}; see --max_length"
+            raise UserError(msg)
+        return overlap
+
     def due(self, people: Sequence[Person]) -> list[Person]:
         """Return whose clip must be restored now: those that are full, and to restore people together, all who have frames waiting."""
         full = [person for person in people if person.is_full(self.clip_length)]
         if full and self._together and not self._paper:
-            return [person for person in people if person.waiting]
+            return [person for person in people if person.waiting > self.ahead]
         return full
 
     def forget(self, person: int) -> None:
         """Forget what is known of the person with that id."""
         self._guards.pop(person, None)
 
-    def run(self, people: Sequence[Person]) -> None:
-        """Restore and paste what waits of these people; nothing to do when nothing does."""
+    def run(self, people: Sequence[Person], *, last: bool = True) -> None:
+        """Restore and paste what waits of these people; nothing to do when nothing does.
+
+        Args:
+            people: any.
+            last: no frame follows without a gap or a cut, so nothing is held back to be looked at first.
+        """
         people = [person for person in people if person.waiting]
         if not people:
             return
         with self._clock("align"):
-            clips = [person.clip(self.clip_length) for person in people]
+            clips = [person.clip(self.clip_length, 0 if last else min(self.ahead, person.waiting - 1)) for person in people]
         with self._clock("restore"):
             results = self._restored(clips, [person.state for person in people])
         for person, clip, restored in zip(people, clips, results, strict=True):
             with self._clock("identity"):
                 strengths = self._strengths(person.id, clip, restored)
             with self._clock("background"):
-                person.prepare()
+                person.prepare(clip)
             with self._clock("paste"):
                 shown = [weakened(one, given, float(part)) for one, given, part in zip(restored, clip.crops, strengths, strict=True)]
                 person.paste(clip, np.stack(shown), strengths.tolist())
@@ -110,11 +137,11 @@ class Runner:
         return None
 
     def _one(self, clip: FaceClip, state: Any) -> npt.NDArray[np.uint8]:  # noqa: ANN401  # only the restorer knows it
-        """Restore a clip, in parts of `clip_length`; when memory runs out, halve that and go on."""
+        """Restore a clip, in parts of `clip_length`; when memory runs out, halve that, look at nothing ahead, and go on."""
         parts: list[npt.NDArray[np.uint8]] = []
-        start = clip.context
-        while start < len(clip):
-            part = _part(clip, start, max(self.clip_length - clip.context, 1))
+        start, end, ahead = clip.context, len(clip) - clip.ahead, clip.ahead
+        while start < end:
+            part = _part(clip, start, min(start + max(self.clip_length - clip.context - ahead, 1), end), ahead)
             try:
                 restored = self._restorer.restore(part, state)
             except (RuntimeError, MemoryError) as error:
@@ -122,20 +149,21 @@ class Runner:
                     raise
                 self._refuse_if_least(part, error)
             else:
-                parts.append(restored[part.context :])
-                start += len(part) - part.context
+                parts.append(restored[part.context : len(part) - part.ahead])
+                start += len(parts[-1])
                 continue
             self._shrink(part)
-        return np.concatenate([clip.crops[: clip.context], *parts])
+            ahead = 0
+        return np.concatenate([clip.crops[: clip.context], *parts, clip.crops[end:]])
 
     def _refuse_if_least(self, part: FaceClip, error: BaseException) -> None:
-        if len(part) - part.context == 1:
+        if len(part) - part.context == 1:  # nothing ahead either
             size = part.crops.shape[1]
             msg = f"out of memory even with one frame of {size} px at a time; use --device cpu, --precision bf16 or a smaller --restorer"
             raise UserError(msg) from error
 
     def _shrink(self, part: FaceClip) -> None:
-        self.clip_length = max((len(part) - part.context) // 2, 1) + part.context
+        self.clip_length, self.ahead = max((len(part) - part.context) // 2, 1) + part.context, 0
         self._note(f"out of memory with {len(part)} frames of {part.crops.shape[1]} px; clips of {self.clip_length} from there on")
 
     def _note(self, text: str) -> None:
@@ -149,17 +177,17 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
 
 
-def _part(clip: FaceClip, start: int, count: int) -> FaceClip:
-    """Return up to `count` frames from `start` on, after as much context as the clip has."""
-    taken = slice(start - clip.context, min(start + count, len(clip)))
-    references = clip.references[taken]
+def _part(clip: FaceClip, start: int, end: int, ahead: int) -> FaceClip:
+    """Return the frames from `start` to before `end`, after as much context as the clip has, before `ahead` more."""
+    taken = slice(start - clip.context, end + ahead)
     return replace(
         clip,
         first=clip.first + taken.start,
         crops=clip.crops[taken],
         to_crop=clip.to_crop[taken],
         landmarks=clip.landmarks[taken],
-        references=references,
+        references=clip.references[taken],
+        ahead=ahead,
     )
 
 

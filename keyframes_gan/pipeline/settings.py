@@ -79,6 +79,7 @@ class Settings:
         max_faces: restore only so many faces at a time, the largest; None for all.
         smoothing: standard deviation in frames of the landmark smoothing, 0 (none) to 10; more than 1.6 lengthens the look-ahead.
         max_length: most frames of a clip; None for what the restorer asks for.
+        overlap: frames that neighbouring clips share; None for what the restorer asks for.
         protocol: "stream": what the restorer remembers goes on from clip to clip. "paper": every clip begins anew.
         only_center_face: restore only the face nearest to the picture's centre.
         has_aligned: every input frame is an aligned face already.
@@ -105,6 +106,7 @@ class Settings:
     max_faces: int | None = None
     smoothing: float = 1.5
     max_length: int | None = None
+    overlap: int | None = None
     protocol: str = "stream"
     only_center_face: bool = False
     has_aligned: bool = False
@@ -123,6 +125,7 @@ class Settings:
             (self.max_faces is None or self.max_faces >= 1, f"--max-faces: expected at least 1, got {self.max_faces}"),
             (0 <= self.smoothing <= MAX_SMOOTHING, f"--smoothing: expected 0 to {MAX_SMOOTHING:.0f} frames, got {self.smoothing}"),
             (self.max_length is None or self.max_length >= 1, f"--max_length: expected at least 1 frame, got {self.max_length}"),
+            (self.overlap is None or self.overlap >= 0, f"--overlap: expected 0 or more frames, got {self.overlap}"),
             (self.protocol in PROTOCOLS, f"--protocol: expected one of {', '.join(PROTOCOLS)}, got {self.protocol!r}"),
             (self.fps is None or 0 < self.fps <= MAX_FPS, f"--save_video_fps: expected more than 0, up to {MAX_FPS}, got {self.fps}"),
             (0 <= self.min_identity <= 1, f"--min-identity: expected 0 to 1, got {self.min_identity}"),

@@ -6,7 +6,7 @@ What is carried along a track is `archs.keep_state.TrackState`; `KEEP.restore_cl
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -35,10 +35,11 @@ SPEC = RestorerSpec(
     weights=WEIGHTS,
     crop_sizes=(512,),
     clip_length=20,
-    overlap=0,
+    overlap=4,
     needs_reference=False,
     licence="S-Lab License 1.0 (non-commercial)",
     template="ffhq",
+    looks_ahead=True,
 )
 
 
@@ -68,7 +69,7 @@ class Keep:
         return KeepState()
 
     def restore(self, clip: FaceClip, state: KeepState) -> npt.NDArray[np.uint8]:
-        """Return the restored crops, uint8 (T, S, S, 3), and carry `state` on."""
+        """Return the restored crops, uint8 (T, S, S, 3), those of the frames ahead as they were, and carry `state` on."""
         return self.restore_many([clip], [state])[0]
 
     def restore_many(self, clips: Sequence[FaceClip], states: Sequence[KeepState]) -> list[npt.NDArray[np.uint8]]:
@@ -79,20 +80,28 @@ class Keep:
             for rows in _batches(clips):
                 frames = torch.from_numpy(np.stack([clips[row].crops for row in rows])).to(self._device)
                 frames = frames.permute(0, 1, 4, 2, 3).float().div_(127.5).sub_(1.0)
-                output, tracks = self._network.restore_clip(frames, [states[row].track for row in rows])
-                pictures = output.clamp_(-1.0, 1.0).add_(1.0).mul_(127.5).round_().to(torch.uint8).permute(0, 1, 3, 4, 2)
-                restored |= dict(zip(rows, pictures.cpu().numpy(), strict=True))
+                before = [_fitting(states[row].track, frames.shape[1]) for row in rows]
+                output, tracks = self._network.restore_clip(frames, before, ahead=clips[rows[0]].ahead)
+                pictures = output.clamp_(-1.0, 1.0).add_(1.0).mul_(127.5).round_().to(torch.uint8).permute(0, 1, 3, 4, 2).cpu().numpy()
+                for row, made in zip(rows, pictures, strict=True):
+                    restored[row] = np.concatenate([made, clips[row].crops[len(made) :]])
                 after |= dict(zip(rows, tracks, strict=True))
         for row, track in after.items():
             states[row].track = track
-        return [np.ascontiguousarray(restored[row]) for row in range(len(clips))]
+        return [restored[row] for row in range(len(clips))]
+
+
+def _fitting(track: TrackState | None, count: int) -> TrackState | None:
+    """Return the state for a clip of `count` frames: what was seen ahead is forgotten if the clip, cut for want of memory, is shorter."""
+    return replace(track, ahead=None) if track is not None and track.pending > count else track
 
 
 def _batches(clips: Sequence[FaceClip]) -> Iterator[list[int]]:
-    """Give positions of clips of one shape, at most `MOST_TOGETHER` at a time."""
+    """Give positions of clips of one shape that look equally far ahead, at most `MOST_TOGETHER` at a time."""
     groups: dict[tuple[int, ...], list[int]] = defaultdict(list)
     for row, clip in enumerate(clips):
-        groups[clip.crops.shape].append(row)
+        alike = (*clip.crops.shape, clip.ahead)
+        groups[alike].append(row)
     for rows in groups.values():
         for start in range(0, len(rows), MOST_TOGETHER):
             yield rows[start : start + MOST_TOGETHER]

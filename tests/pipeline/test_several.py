@@ -215,6 +215,42 @@ def test_clips_overlap_and_the_context_is_dropped(wide: Path, tmp_path: Path, fo
         np.testing.assert_array_equal(one[2], other[2])
 
 
+def test_clips_look_ahead_and_the_next_one_restores(
+    wide: Path, tmp_path: Path, follow: Any, record: Any, face: Any, frames_of: Any
+) -> None:
+    """21 frames, then an absence: the last clip before it has nothing ahead. A restorer that changes only what is ahead changes nothing."""
+
+    def only_ahead(clip: FaceClip) -> npt.NDArray[np.uint8]:
+        changed = clip.crops.copy()
+        changed[len(clip) - clip.ahead :] = 0
+        return changed
+
+    follow(lambda index: [(0, face(64, 42, 20))] if index < 21 else [])
+    recorder = record(only_ahead, overlap=2, clip_length=6, looks_ahead=True)
+    restore_video(wide, tmp_path / "out.mkv", settings(smoothing=0), progress=False)
+    spans = [(clip.first, len(clip), clip.context, clip.ahead) for clip in recorder.clips]
+    assert spans == [(0, 6, 0, 2), (4, 6, 0, 2), (8, 6, 0, 2), (12, 6, 0, 2), (16, 5, 0, 0)]
+    times = [float(one.time) for clip in recorder.clips for one in clip.references[: len(clip) - clip.ahead] if one is not None]
+    plain = record(clip_length=6)
+    restore_video(wide, tmp_path / "plain.mkv", settings(smoothing=0), progress=False)
+    assert times == [float(one.time) for clip in plain.clips for one in clip.references if one is not None]
+    for one, other in zip(frames_of(tmp_path / "out.mkv"), frames_of(tmp_path / "plain.mkv"), strict=True):
+        np.testing.assert_array_equal(one[2], other[2])
+
+
+@pytest.mark.parametrize("looks_ahead", [False, True])
+def test_the_overlap_can_be_chosen(wide: Path, tmp_path: Path, follow: Any, record: Any, face: Any, looks_ahead: bool) -> None:
+    follow(lambda _: [(0, face(64, 42, 20))])
+    recorder = record(overlap=2, clip_length=8, looks_ahead=looks_ahead)
+    for asked, step in ((settings(overlap=3), 5), (settings(max_length=2), 1), (settings(overlap=0), 8), (settings(protocol="paper"), 8)):
+        recorder.clips.clear()
+        restore_video(wide, tmp_path / "out.mkv", asked, progress=False)
+        starts = [clip.first for clip in recorder.clips]
+        assert starts[2] - starts[1] == step
+    with pytest.raises(UserError, match="--overlap: expected less than the 8 frames of a clip, got 8"):
+        restore_video(wide, tmp_path / "out.mkv", settings(overlap=8), progress=False)
+
+
 class Together:
     """Adds `restore_many` to a recorder."""
 
@@ -286,6 +322,15 @@ def test_out_of_memory_keeps_the_context(record: Any, face: Any) -> None:
         person.add(Slot(Frame(index, index, PICTURE)), SmoothFace(0, face(64, 42, 10), True, 1.0))  # type: ignore[arg-type]
     runner.run([person])
     assert [(clip.first, clip.context, len(clip)) for clip in recorder.clips] == [(0, 0, 5), (4, 1, 5), (4, 1, 3), (6, 1, 3)]
+
+
+def test_out_of_memory_looks_ahead_no_more(record: Any, face: Any) -> None:
+    recorder = record(limited(5, MemoryError()), overlap=2, clip_length=8, looks_ahead=True)
+    runner = Runner(recorder, Stopwatch())
+    person = person_with(recorder, face, 8)
+    runner.run(runner.due([person]), last=False)
+    assert [(clip.first, len(clip), clip.ahead) for clip in recorder.clips] == [(0, 8, 2), (0, 4, 0), (4, 2, 0)]
+    assert (person.waiting, runner.clip_length, runner.ahead) == (2, 4, 0)
 
 
 def test_out_of_memory_with_one_frame_is_one_clear_line(record: Any, face: Any) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import importlib.util
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -112,15 +113,35 @@ def test_several_tracks_at_once_equal_one_by_one(tiny: keep.Keep) -> None:
         near(together[row], tiny.restore(second[row], alone))
 
 
+def test_clips_that_see_the_rest_equal_one_long_clip(tiny: keep.Keep) -> None:
+    """Frames ahead are looked at once; what is given back for them is what came."""
+    given = clip(6)
+    whole, state = tiny.restore(given, tiny.start(0)), tiny.start(0)
+    first = tiny.restore(replace(given, ahead=4), state)
+    near(first[:2], whole[:2])
+    np.testing.assert_array_equal(first[2:], given.crops[2:])
+    assert state.track is not None
+    assert state.track.pending == 4
+    near(tiny.restore(of(given.crops[2:]), state), whole[2:])
+
+
+def test_a_clip_shorter_than_what_was_seen_ahead_is_restored(tiny: keep.Keep) -> None:
+    given, state = clip(6), tiny.start(0)
+    tiny.restore(replace(given, ahead=4), state)
+    assert tiny.restore(of(given.crops[2:4]), state).shape == (2, SIZE, SIZE, 3)
+    assert state.track is not None
+    assert state.track.pending == 0
+
+
 def test_a_failure_leaves_the_states(tiny: keep.Keep, monkeypatch: pytest.MonkeyPatch) -> None:
     states, calls = [tiny.start(0), tiny.start(1)], []
     whole = tiny._network.restore_clip
 
-    def second_fails(*given: Any) -> Any:
+    def second_fails(*given: Any, **more: Any) -> Any:
         calls.append(1)
         if len(calls) == 2:
             raise torch.OutOfMemoryError
-        return whole(*given)
+        return whole(*given, **more)
 
     monkeypatch.setattr(tiny._network, "restore_clip", second_fails)
     with pytest.raises(torch.OutOfMemoryError):
