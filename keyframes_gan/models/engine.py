@@ -71,7 +71,8 @@ def to_basicsr(options: gate.Options, *, root: Path, distributed: bool, auto_res
     for phase, dataset in opt["datasets"].items():
         dataset["phase"] = phase.split("_")[0]
         dataset["seed"] = options.manual_seed
-        dataset["dataroot"] = [str(root / Path(path).expanduser()) for path in dataset["dataroot"]]
+        for key in set(options.datasets[phase].paths) & set(dataset):
+            dataset[key] = _absolute(dataset[key], root)
     paths = {key: value for key, value in opt["path"].items() if key != "experiments_dir"}
     if not _needs_vgg19(options):
         del paths["pretrain_network_vgg19"]
@@ -89,6 +90,11 @@ def to_basicsr(options: gate.Options, *, root: Path, distributed: bool, auto_res
     }
     opt["path"] = paths | {key: str(experiment / name) for key, name in folders.items()}
     return opt
+
+
+def _absolute(paths: str | list[str], root: Path) -> str | list[str]:
+    """Make paths absolute; relative ones start at `root`."""
+    return str(root / Path(paths).expanduser()) if isinstance(paths, str) else [str(root / Path(path).expanduser()) for path in paths]
 
 
 def _needs_vgg19(options: gate.Options) -> bool:

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from keyframes_gan.errors import OptionsError
 from keyframes_gan.options.reading import Document, KeyPath, Problem, override, read
-from keyframes_gan.options.schemas import TRAININGS, DMSASFFNetTraining, known_keys, plain
+from keyframes_gan.options.schemas import TRAININGS, Recipe, known_keys, plain
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,7 +27,7 @@ __all__ = ["ROOT", "TRAININGS", "Options", "digest", "load", "plain"]
 ROOT = Path(__file__).resolve().parents[2]
 SHOWN_CHARACTERS = 60
 
-Options = DMSASFFNetTraining
+Options = Recipe
 
 
 def load(path: Path, overrides: Sequence[str] = (), *, root: Path = ROOT, check_paths: bool = True) -> Options:

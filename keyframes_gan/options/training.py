@@ -1,0 +1,140 @@
+"""The `train` section of an options file: losses, optimisers, schedules, and how they are used.
+
+Values that a loss takes are its constructor's keyword arguments; a test holds the two together.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from keyframes_gan.options.section import Count, Fraction, Positive, Rate, Section, Weight, refuse
+
+
+class PixelLoss(Section):
+    """BasicSR's L1Loss and MSELoss."""
+
+    type: Literal["L1Loss", "MSELoss"]
+    loss_weight: Weight = 1.0
+    reduction: Literal["mean", "sum"] = "mean"
+
+
+class CharbonnierLoss(Section):
+    """BasicSR's CharbonnierLoss: sqrt(difference^2 + eps), pictures in [0, 1]."""
+
+    type: Literal["CharbonnierLoss"]
+    loss_weight: Weight = 1.0
+    reduction: Literal["mean", "sum"] = "mean"
+    eps: Rate = 1e-12
+
+
+class PerceptualLoss(Section):
+    """`losses.perceptual_loss`: perceptual and style terms on VGG19 features; at least one of the two weights above 0."""
+
+    type: Literal["PerceptualLoss", "EASFFNetPerceptualLoss"]
+    layer_weights: Annotated[dict[str, Weight], Field(min_length=1)]
+    vgg_type: Literal["vgg19"] = "vgg19"
+    use_input_norm: bool = True
+    perceptual_weight: Weight = 1.0
+    style_weight: Weight = 0.0
+    criterion: Literal["l1", "l2", "fro"] | None = None
+    range_norm: bool | None = None
+
+
+class GANLoss(Section):
+    """`losses.gan_loss`; `scale_weights`: one per scale of the discriminator."""
+
+    type: Literal["GANLoss", "MultiScaleGANLoss"]
+    gan_type: Literal["vanilla", "lsgan", "wgan", "wgan_softplus", "hinge"]
+    loss_weight: Weight = 1.0
+    real_label_val: float = 1.0
+    fake_label_val: float = 0.0
+    scale_weights: Annotated[list[Weight], Field(min_length=1)] | None = None
+
+
+Pixel = Annotated[PixelLoss | CharbonnierLoss, Field(discriminator="type")]
+
+
+class AdamOptimizer(Section):
+    """`torch.optim.Adam` and `AdamW`."""
+
+    type: Literal["Adam", "AdamW"]
+    lr: Rate
+    weight_decay: Weight = 0.0
+    betas: Annotated[list[Fraction], Field(min_length=2, max_length=2)] = Field(default=[0.9, 0.999])
+    eps: Rate = 1e-8
+
+
+class SGDOptimizer(Section):
+    """`torch.optim.SGD`."""
+
+    type: Literal["SGD"]
+    lr: Rate
+    weight_decay: Weight = 0.0
+    momentum: Fraction = 0.0
+
+
+Optimizer = Annotated[AdamOptimizer | SGDOptimizer, Field(discriminator="type")]
+
+
+class MultiStepSchedule(Section):
+    """Multiply the rate by `gamma` at every milestone (iterations)."""
+
+    type: Literal["MultiStepLR", "MultiStepRestartLR"]
+    milestones: list[Positive]
+    gamma: Rate = 0.1
+
+
+class CosineRestartSchedule(Section):
+    """Cosine periods (iterations), each beginning at its weight times the rate and ending at `eta_min`."""
+
+    type: Literal["CosineAnnealingRestartLR"]
+    periods: Annotated[list[Positive], Field(min_length=1)]
+    restart_weights: list[Weight] = Field(default=[1.0])
+    eta_min: Weight = 0.0
+
+    @model_validator(mode="after")
+    def _lengths(self) -> CosineRestartSchedule:
+        if len(self.periods) != len(self.restart_weights):
+            refuse("restart_weights", f"expected as many weights as periods ({len(self.periods)})")
+        return self
+
+
+class CosineSchedule(Section):
+    """One cosine from the rate down to `eta_min` over the whole run, whatever `total_iter` is."""
+
+    type: Literal["CosineAnnealingLR"]
+    eta_min: Weight = 0.0
+
+
+Schedule = Annotated[MultiStepSchedule | CosineRestartSchedule | CosineSchedule, Field(discriminator="type")]
+
+
+class Training(Section):
+    """The optimisation. `warmup_iter`: linear warm-up in iterations; `accumulate`: chunks that a batch is cut into."""
+
+    total_iter: Positive
+    warmup_iter: Annotated[int, Field(ge=-1)] = -1
+    ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.999
+    optim_g: Optimizer
+    optim_d: Optimizer | None = None
+    scheduler: Schedule
+    pixel_opt: Pixel | None = None
+    perceptual_opt: PerceptualLoss | None = None
+    gan_opt: GANLoss | None = None
+    net_d_iters: Positive = 1
+    net_d_init_iters: Count = 0
+    precision: Literal["fp32", "bf16"] = "fp32"
+    accumulate: Positive = 1
+    clip_grad_norm: Rate | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Training:
+        if self.pixel_opt is None and self.perceptual_opt is None:
+            refuse("pixel_opt", "expected a pixel_opt or a perceptual_opt")
+        if isinstance(self.scheduler, CosineRestartSchedule) and sum(self.scheduler.periods) < self.total_iter:
+            refuse("scheduler.periods", f"expected periods that add up to total_iter {self.total_iter} at least")
+        if (self.gan_opt is None) != (self.optim_d is None):
+            refuse("gan_opt", "expected gan_opt and optim_d together, or neither")
+        return self
