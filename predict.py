@@ -5,7 +5,7 @@ import tempfile
 from fractions import Fraction
 from pathlib import Path as LocalPath
 
-from cog import BasePredictor, Input, Path
+from cog import BasePredictor, Input, Path  # type: ignore[import-untyped]
 
 from keyframes_gan import restorers, weights
 from keyframes_gan.faces import detectors
@@ -15,7 +15,7 @@ from keyframes_gan.pipeline.stream import restore_video
 DETECTOR = "retinaface_resnet50"
 
 
-class Predictor(BasePredictor):
+class Predictor(BasePredictor):  # type: ignore[misc]
     """Restores the faces of one video; sound, subtitles and times are kept.
 
     Attributes:
