@@ -22,6 +22,7 @@ ARCHS: dict[str, str] = {
     "DMSASFFNetLite": "archs.dmsasff_lite_arch",
     "GMFlow": "archs.gmflow_arch",
     "KEEP": "archs.keep_arch",
+    "LPIPS": "archs.lpips_arch",
     "MultiScaleDiscriminator": "archs.discriminator_arch",
     "ParseNet": "archs.parsenet_arch",
     "ResNetArcFace": "archs.arcface_arch",

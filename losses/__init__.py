@@ -7,8 +7,11 @@
 from __future__ import annotations
 
 LOSSES: dict[str, str] = {
+    "CodeLoss": "losses.code_loss",
     "GANLoss": "losses.gan_loss",
+    "LPIPSLoss": "losses.lpips_loss",
     "MultiScaleGANLoss": "losses.gan_loss",
     "PerceptualLoss": "losses.perceptual_loss",
     "EASFFNetPerceptualLoss": "losses.perceptual_loss",
+    "TemporalWarpLoss": "losses.temporal_loss",
 }

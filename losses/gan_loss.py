@@ -2,6 +2,7 @@
 
 Sources: vanilla, Goodfellow et al., NIPS 2014, generator in its non-saturating form; lsgan, Mao et al., ICCV 2017; wgan, Arjovsky et al.,
 ICML 2017; wgan_softplus, Karras et al., CVPR 2020; hinge, Miyato et al., ICLR 2018. Several scales: Wang et al., CVPR 2018.
+The adaptive weight: Esser, Rombach and Ommer, CVPR 2021.
 """
 
 from __future__ import annotations
@@ -13,6 +14,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from keyframes_gan.errors import OptionsError
+
+STEADY = 1e-6
+"""Added to the divisor of `adaptive_weight`, as in the paper."""
 
 Criterion = Callable[[Tensor, bool, bool], Tensor]
 
@@ -102,3 +106,18 @@ def _hinge(scores: Tensor, target_is_real: bool, is_disc: bool) -> Tensor:
     if not is_disc:
         return -scores.mean()
     return F.relu(1 - scores if target_is_real else 1 + scores).mean()
+
+
+def adaptive_weight(wanted: Tensor, adversarial: Tensor, *, cap: float = 1e4) -> Tensor:
+    """Return the factor that makes an adversarial loss pull as hard as the other losses do (Esser et al., CVPR 2021, eq. 7).
+
+    Args:
+        wanted: the gradient of the other losses at the generator's last layer, any shape.
+        adversarial: the adversarial loss's gradient there.
+        cap: the factor's upper limit, for when the adversarial gradient vanishes.
+
+    Returns:
+        A scalar without gradient, in [0, cap].
+    """
+    ratio = torch.linalg.vector_norm(wanted) / (torch.linalg.vector_norm(adversarial) + STEADY)
+    return ratio.clamp(max=cap).detach()

@@ -235,7 +235,7 @@ def test_metric_sections_cover_our_metrics_and_know_which_way_is_better() -> Non
 
 
 def test_loss_sections_fit_the_constructors() -> None:
-    for section in (training.PerceptualLoss, training.GANLoss):
+    for section in (training.PerceptualLoss, training.GANLoss, training.LPIPSLoss, training.CodeLoss, training.TemporalWarpLoss):
         for name in typing.get_args(section.model_fields["type"].annotation):
             cls = getattr(importlib.import_module(losses.LOSSES[name]), name)
             accepted = {key for base in cls.__mro__[:-1] if "__init__" in vars(base) for key in inspect.signature(base).parameters}

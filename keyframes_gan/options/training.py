@@ -53,6 +53,32 @@ class GANLoss(Section):
     scale_weights: Annotated[list[Weight], Field(min_length=1)] | None = None
 
 
+class LPIPSLoss(Section):
+    """`losses.lpips_loss`: the learned distance on AlexNet's features, of pictures in [-1, 1]; the last two keys have one value only."""
+
+    type: Literal["LPIPSLoss"]
+    loss_weight: Weight = 1.0
+    net: Literal["alex"] = "alex"
+    use_input_norm: Literal[True] = True
+    range_norm: Literal[True] = True
+
+
+class CodeLoss(Section):
+    """`losses.code_loss`: squared distance of features to the right rows of the codebook, and cross-entropy of the codes' scores."""
+
+    type: Literal["CodeLoss"] = "CodeLoss"
+    feature_weight: Weight = 1.0
+    entropy_weight: Weight = 0.5
+
+
+class TemporalWarpLoss(Section):
+    """`losses.temporal_loss`: Charbonnier distance of a frame's features to those of the frame before, moved along the originals' flow."""
+
+    type: Literal["TemporalWarpLoss"] = "TemporalWarpLoss"
+    loss_weight: Weight = 1.0
+    eps: Rate = 1e-12
+
+
 Pixel = Annotated[PixelLoss | CharbonnierLoss, Field(discriminator="type")]
 
 

@@ -12,7 +12,7 @@ import torch
 
 from keyframes_gan.errors import OptionsError
 from losses import LOSSES
-from losses.gan_loss import GANLoss, MultiScaleGANLoss
+from losses.gan_loss import GANLoss, MultiScaleGANLoss, adaptive_weight
 
 
 def test_gan_losses_equal_the_public_numbers(parity_dir: Path) -> None:
@@ -57,3 +57,11 @@ def test_every_file_and_name_is_listed(repo_root: Path) -> None:
         assert getattr(importlib.import_module(module), name).__name__ == name
     files = {f"losses.{path.stem}" for path in (repo_root / "losses").glob("*_loss.py")}
     assert files == set(LOSSES.values())
+
+
+def test_the_adaptive_weight_evens_gradients_out_and_is_capped() -> None:
+    wanted, adversarial = torch.full((4,), 3.0), torch.full((4,), 0.5)
+    assert adaptive_weight(wanted, adversarial).item() == pytest.approx(6.0, rel=1e-5)
+    assert adaptive_weight(wanted, adversarial, cap=2.0).item() == 2.0
+    assert adaptive_weight(wanted, torch.zeros(4)).item() == 1e4
+    assert adaptive_weight(torch.zeros(4), torch.zeros(4)).item() == 0.0

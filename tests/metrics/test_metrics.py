@@ -11,6 +11,7 @@ import pytest
 import torch
 from torchvision.models import alexnet
 
+from archs.lpips_arch import LPIPS
 from keyframes_gan import metrics, weights
 from keyframes_gan.errors import UserError, WeightsError
 from keyframes_gan.metrics import lpips
@@ -27,9 +28,9 @@ def pair() -> tuple[np.ndarray, np.ndarray]:
 
 
 @pytest.fixture(scope="module")
-def network() -> lpips.LPIPS:
+def network() -> LPIPS:
     torch.manual_seed(0)
-    made = lpips.LPIPS()
+    made = LPIPS()
     for number in range(5):
         made.head(number).abs_()
     return made.eval()
@@ -77,7 +78,7 @@ def test_niqe_ranks_compressed_pictures_worse(parity_dir: Path) -> None:
     assert scorer(clean, clean, [(0, 0, 150, 256)]) is None
 
 
-def test_lpips_is_a_distance(network: lpips.LPIPS, pair: tuple[np.ndarray, np.ndarray]) -> None:
+def test_lpips_is_a_distance(network: LPIPS, pair: tuple[np.ndarray, np.ndarray]) -> None:
     scorer = lpips.scorer(network)
     original, noisy = pair
     assert scorer(original, original) == 0.0
@@ -87,7 +88,7 @@ def test_lpips_is_a_distance(network: lpips.LPIPS, pair: tuple[np.ndarray, np.nd
     assert scorer(original, noisy, [(0, 0, 128, 96)]) == pytest.approx(scorer(original, noisy), rel=1e-5)
 
 
-def test_lpips_follows_its_definition(network: lpips.LPIPS, pair: tuple[np.ndarray, np.ndarray]) -> None:
+def test_lpips_follows_its_definition(network: LPIPS, pair: tuple[np.ndarray, np.ndarray]) -> None:
     backbone = alexnet(weights=None).features.eval()
     backbone.load_state_dict({key.removeprefix("features."): value for key, value in network.state_dict().items() if "features" in key})
     mean, std = np.array([-0.030, -0.088, -0.188]), np.array([0.458, 0.448, 0.450])
@@ -106,7 +107,7 @@ def test_lpips_follows_its_definition(network: lpips.LPIPS, pair: tuple[np.ndarr
     assert lpips.scorer(network)(*pair) == pytest.approx(expected, rel=1e-4)
 
 
-def test_lpips_loads_the_published_layout_strictly(network: lpips.LPIPS, pair: tuple[np.ndarray, np.ndarray], tmp_path: Path) -> None:
+def test_lpips_loads_the_published_layout_strictly(network: LPIPS, pair: tuple[np.ndarray, np.ndarray], tmp_path: Path) -> None:
     state = network.state_dict()
     heads = {key: value for key, value in state.items() if key.startswith("lin")}
     assert [(key, tuple(value.shape)) for key, value in heads.items()] == [
