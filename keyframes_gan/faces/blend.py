@@ -138,7 +138,7 @@ def poisson(base: Image, patch: Image, mask: FloatArray) -> Image | None:
     return done
 
 
-def paste(frame: Image, restored: Image, to_crop: Matrix, blend: Blend, *, strength: float = 1.0) -> None:
+def paste(frame: Image, restored: Image, to_crop: Matrix, blend: Blend, *, mask: FloatArray | None = None, strength: float = 1.0) -> None:
     """Paste a restored crop into `frame`, in place, inside the face's bounding box; outside of the mask no pixel changes.
 
     Args:
@@ -147,6 +147,7 @@ def paste(frame: Image, restored: Image, to_crop: Matrix, blend: Blend, *, stren
         to_crop: (2, 3), frame to crop pixels, for a crop of side S.
         blend: "feather" (`align.paste`), "multiband" (its luma matched to the frame's first), or "poisson", which falls back to
             "feather" where the face reaches the border of the frame.
+        mask: float32 (S, S) in [0, 1], how much of the crop to show; by default `align.feather` for "feather", else an ellipse.
         strength: 0 leaves the frame as it is, 1 shows the restored face fully.
     """
     size = len(restored)
@@ -155,15 +156,16 @@ def paste(frame: Image, restored: Image, to_crop: Matrix, blend: Blend, *, stren
         return
     region = frame[top:bottom, left:right]
     matrix = align.shifted(to_crop, left, top)
-    mask = align.from_crop(cosine_ellipse(size, size), matrix, region.shape)
+    alpha = align.from_crop(cosine_ellipse(size, size) if mask is None else mask, matrix, region.shape)
     base = np.ascontiguousarray(region)
     mixed: Image | None = None
     if blend != "feather":
         patch = align.from_crop(restored, matrix, region.shape)
-        mixed = multiband(base, match_luma(patch, base), mask) if blend == "multiband" else poisson(base, patch, mask)
+        mixed = multiband(base, match_luma(patch, base), alpha) if blend == "multiband" else poisson(base, patch, alpha)
     if mixed is None:
-        align.paste(frame, restored, to_crop, mask=align.feather(size) * np.float32(strength), in_place=True)
+        shown = align.feather(size) if mask is None else mask
+        align.paste(frame, restored, to_crop, mask=shown * np.float32(strength), in_place=True)
         return
     if strength < 1:
         mixed = cv2.addWeighted(mixed, strength, base, 1 - strength, 0)
-    np.copyto(region, mixed, where=(mask > 0)[..., None])
+    np.copyto(region, mixed, where=(alpha > 0)[..., None])

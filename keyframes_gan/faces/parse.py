@@ -7,7 +7,7 @@ scripts). Neither comes with the project; see `python -m keyframes_gan.weights`.
 from __future__ import annotations
 
 from functools import cached_property
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import cv2
 import numpy as np
@@ -30,9 +30,10 @@ SIDE = 512
 """Side in pixels of the crops that the networks were trained on."""
 BLUR = 0.03
 """Standard deviation of the mask's edge, as a part of the crop's side: 15.4 pixels at 512, the public scripts' two blurs of 11."""
-BORDER = 0.02
-"""Width of the rim where the mask falls to 0 in any case, as a part of the crop's side."""
 BATCH = 4
+
+Mask = Literal["auto", "parse", "soft", "bisenet", "parsenet"]
+"""Which mask a face is pasted with; see `find`."""
 
 
 class _Network(NamedTuple):
@@ -113,11 +114,37 @@ class FaceParser:
 
 
 def soft_mask(face: FloatArray, side: int) -> FloatArray:
-    """Return a hard mask (S', S') of 0 and 1 with soft edges, float32 (side, side) in [0, 1], 0 at the border."""
+    """Return a hard mask (S', S') of 0 and 1 with soft edges, float32 (side, side) in [0, 1], nowhere more than `feather(side)`."""
     soft = cv2.GaussianBlur(face, (0, 0), BLUR * len(face), borderType=cv2.BORDER_REPLICATE)
     scaled = cv2.resize(soft, (side, side), interpolation=cv2.INTER_AREA if side < len(face) else cv2.INTER_LINEAR)
-    mask: FloatArray = np.clip(scaled, 0, 1) * feather(side, BORDER)
+    mask: FloatArray = np.clip(scaled, 0, 1) * feather(side)
     return mask
+
+
+def find(mask: str, *, device: str = "auto", residual: bool = False) -> FaceParser | None:
+    """Return what makes the masks that the user asks for, or None for the soft mask that is the same for every face.
+
+    Args:
+        mask: "soft"; "parse": a network whose weights are on this machine; "auto": the same where there is one, and "soft" where there
+            is none; "bisenet" or "parsenet": that network, its weights fetched when they are first used.
+        device: "cpu", "cuda", ...; "auto" for a GPU where there is one.
+        residual: the restorer's differences are pasted, which show no seams, and improve what is around the face too: "auto" is "soft".
+
+    Raises:
+        UserError: no such mask, or "parse" without weights.
+    """
+    if mask == "soft" or (mask == "auto" and residual):
+        return None
+    if mask not in {"auto", "parse"}:
+        return FaceParser(mask, device=device)
+    found = parser_at_hand(device=device)
+    if found is None and mask == "parse":
+        msg = (
+            f"--mask parse: expected the weights of {' or '.join(NETWORKS)} on this machine, got neither; "
+            "run python -m keyframes_gan.weights fetch bisenet, or use --mask soft"
+        )
+        raise UserError(msg)
+    return found
 
 
 def parser_at_hand(*, device: str = "auto") -> FaceParser | None:

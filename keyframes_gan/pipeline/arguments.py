@@ -22,6 +22,7 @@ ONLY_VIDEO = (
     "--strength",
     "--color-match",
     "--blend",
+    "--mask",
     "--max_length",
     "--overlap",
     "--protocol",
@@ -97,6 +98,7 @@ def _add_finish(group: argparse._ArgumentGroup) -> None:
     add("--strength", type=float, default=1.0, help="how much of the restored face to show, 0 to 1 (default: 1)")
     add("--color-match", "--color_match", action="store_true", help="give restored faces the colours they had")
     add("--blend", default="feather", help="how faces are blended in: feather (default), poisson, multiband")
+    add("--mask", default="auto", help="what of a restored face is shown: auto (default), parse, soft, bisenet, parsenet")
 
 
 def _add_paper(group: argparse._ArgumentGroup) -> None:

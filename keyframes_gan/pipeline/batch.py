@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from keyframes_gan import report, weights
 from keyframes_gan.atomic import unwritable
 from keyframes_gan.errors import MediaError, UserError
+from keyframes_gan.faces import parse
 from keyframes_gan.pipeline.stream import Outcome, build_restorer, restore_video
 from keyframes_gan.video.pictures import natural_key
 from keyframes_gan.video.write import CONTAINERS
@@ -146,9 +147,11 @@ def _asked(settings: Settings, restorer: Restorer) -> dict[str, Any]:
     """Return, as plain JSON values, what the results depend on besides the input."""
     source = None if restorer.spec.weights is None else settings.weights or restorer.spec.weights
     photos = {str(path): weights.digest(path) for path in settings.references if path.is_file()}
+    parser = parse.find(settings.finish.mask, device=settings.device, residual=restorer.spec.residual)
     asked = {key: value for key, value in asdict(settings).items() if key not in ("device", "references")}
     return {
         "settings": json.loads(json.dumps(asked, default=str)),
+        "mask": None if parser is None else parser.network,
         "photos_sha256": photos,
         "weights_sha256": None if source is None else weights.digest(weights.locate(source)),
     }

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from keyframes_gan.types import Image, Matrix
+    from keyframes_gan.types import FloatArray, Image, Matrix
 
 BOX_COLOR = (0, 255, 0)
 BOX_WIDTH = 0.004
@@ -61,7 +61,9 @@ class Canvas:
         """Return the picture without its faces done, uint8 (scale * H, scale * W, 3); `rgb` itself when there is nothing to do."""
         return self._background.upscale(rgb)
 
-    def paste(self, picture: Image, restored: Image, given: Image, to_crop: Matrix, *, residual: bool) -> None:
+    def paste(
+        self, picture: Image, restored: Image, given: Image, to_crop: Matrix, *, residual: bool, mask: FloatArray | None = None
+    ) -> None:
         """Paste one restored face into `picture`, in place.
 
         Args:
@@ -71,6 +73,7 @@ class Canvas:
             to_crop: (2, 3), pixels of the *input* frame to crop pixels.
             residual: whether the difference of the crops is what is pasted. It is not when the face is enlarged by a network, whose
                 every pixel is new, nor by the blends that work on whole pictures.
+            mask: float32 (S, S) in [0, 1], how much of the crop to show; by default a soft one, the same for every face.
         """
         finish = self._finish
         if finish.color_match:
@@ -79,11 +82,12 @@ class Canvas:
         if self._face is not None:
             restored = self._face.upscale(restored)
             matrix = align.rescaled(matrix, crop=self.scale)
+            mask = None if mask is None else cv2.resize(mask, restored.shape[:2], interpolation=cv2.INTER_LINEAR)
         if residual and self._face is None and finish.blend == "feather":
-            mask = align.feather(len(restored)) * np.float32(finish.strength)
-            align.paste(picture, restored, matrix, mask=mask, original=given, in_place=True)
+            shown = (align.feather(len(restored)) if mask is None else mask) * np.float32(finish.strength)
+            align.paste(picture, restored, matrix, mask=shown, original=given, in_place=True)
         else:
-            blend.paste(picture, restored, matrix, finish.blend, strength=finish.strength)
+            blend.paste(picture, restored, matrix, finish.blend, mask=mask, strength=finish.strength)
 
     def replace(self, picture: Image, restored: Image, given: Image, *, residual: bool) -> None:
         """Put a restored crop in the place of the whole `picture`, in place: the input was an aligned face already.

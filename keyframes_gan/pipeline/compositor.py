@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
+from keyframes_gan.faces import parse
 from keyframes_gan.keyframes.memory import KeyframeMemory
 from keyframes_gan.pipeline.canvas import Canvas
 from keyframes_gan.pipeline.framing import CentreChooser, FaceFraming, Framing
@@ -42,12 +43,16 @@ class Compositor:
         self._restorer, self._settings, self._album, self._clock = restorer, settings, album, clock
         self._framing = framing or FaceFraming(restorer.spec)
         self.canvas = Canvas(settings.finish, device=settings.device, precision=settings.precision)
+        self._parser = None
+        if not self._framing.whole:
+            self._parser = parse.find(settings.finish.mask, device=settings.device, residual=restorer.spec.residual)
         self._runner = Runner(
             restorer,
             clock,
             clip_length=settings.max_length,
             overlap=settings.overlap,
             protocol=settings.protocol,
+            parser=self._parser,
             min_identity=settings.min_identity,
         )
         self._centre = CentreChooser() if settings.only_center_face else None
@@ -62,6 +67,13 @@ class Compositor:
     def people(self) -> int:
         """How many people there have been, as far as they could be told apart."""
         return len(self._ids)
+
+    @property
+    def mask(self) -> str:
+        """What faces are pasted with: the name of a parsing network, "soft", or "none" where the whole picture is the face."""
+        if self._framing.whole:
+            return "none"
+        return "soft" if self._parser is None else self._parser.network
 
     @property
     def notes(self) -> list[str]:

@@ -59,6 +59,7 @@ def settings_of(given: argparse.Namespace) -> Settings:
             strength=given.strength,
             color_match=given.color_match,
             blend=given.blend,
+            mask=given.mask,
         ),
     )
 

@@ -13,7 +13,7 @@ from keyframes_gan.keyframes.fit import fit
 from keyframes_gan.keyframes.memory import KeyframeMemory
 from keyframes_gan.pipeline.canvas import Canvas
 from keyframes_gan.pipeline.framing import FaceFraming, Framing
-from keyframes_gan.types import FaceClip, Image, Matrix, Points, Reference
+from keyframes_gan.types import FaceClip, FloatArray, Image, Matrix, Points, Reference
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -84,14 +84,23 @@ class Slot:
             self._picture = self._canvas.background(self.frame.rgb)
         return self._picture
 
-    def paste(self, restored: Image, given: Image, to_crop: Matrix, *, residual: bool, whole: bool = False) -> None:
-        """Put one restored face in, or with `whole` a picture that is one face into the place of the frame."""
+    def paste(
+        self,
+        restored: Image,
+        given: Image,
+        to_crop: Matrix,
+        *,
+        residual: bool,
+        whole: bool = False,
+        mask: FloatArray | None = None,
+    ) -> None:
+        """Put one restored face in, as `Canvas.paste` does, or with `whole` a picture that is one face into the place of the frame."""
         if self.picture is self.frame.rgb:
             self._picture = self.frame.rgb.copy()
         if whole:
             self._canvas.replace(self.picture, restored, given, residual=residual)
         else:
-            self._canvas.paste(self.picture, restored, given, to_crop, residual=residual)
+            self._canvas.paste(self.picture, restored, given, to_crop, residual=residual, mask=mask)
         self.waiting -= 1
 
     def draw_boxes(self) -> None:
@@ -217,18 +226,25 @@ class Person:
         for one in self._pending[: _count(clip)]:
             one.slot.prepare()
 
-    def paste(self, clip: FaceClip, restored: npt.NDArray[np.uint8], strengths: Sequence[float]) -> None:
+    def paste(self, clip: FaceClip, restored: npt.NDArray[np.uint8], strengths: Sequence[float], masks: FloatArray | None = None) -> None:
         """Paste the results of the clip that was given out last; only the frames ahead wait then.
 
         Args:
             clip: as given out.
             restored: uint8 (T, S, S, 3), context and frames ahead included.
             strengths: T numbers, how much of the restored face these are, for the record.
+            masks: float32 (T, S, S) in [0, 1], how much of each pixel to show; those of context and frames ahead mean nothing.
         """
         pasted, self._pending = self._pending[: _count(clip)], self._pending[_count(clip) :]
         for position, one in enumerate(pasted, clip.context):
-            residual, whole = self._restorer.spec.residual, self._framing.whole
-            one.slot.paste(restored[position], clip.crops[position], clip.to_crop[position], residual=residual, whole=whole)
+            one.slot.paste(
+                restored[position],
+                clip.crops[position],
+                clip.to_crop[position],
+                residual=self._restorer.spec.residual,
+                whole=self._framing.whole,
+                mask=None if masks is None else masks[position],
+            )
             one.fate.done, one.fate.why = _account(clip, position, one.face, strengths[position])
             one.fate.strength = float(strengths[position])
         kept = [_Past(one.slot.frame, one.face, clip.references[at]) for at, one in enumerate(pasted, clip.context)]

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from keyframes_gan.faces.parse import FaceParser
     from keyframes_gan.pipeline.clock import Stopwatch
     from keyframes_gan.pipeline.people import Person
     from keyframes_gan.types import FloatArray, Restorer
@@ -34,6 +35,7 @@ class Runner:
         overlap: frames that neighbouring clips share; None: what the restorer asks for, less where the clips are shorter.
         protocol: "stream": state and context go from clip to clip. "paper": every clip begins anew, and a clip of a single frame is
             that frame twice.
+        parser: finds the face in the restored crops, so that nothing else of them is shown; None: a soft mask, the same for all.
         min_identity: how alike a restored face must be to its input, 0 to 1; 0 does not look.
 
     Attributes:
@@ -51,13 +53,14 @@ class Runner:
         clip_length: int | None = None,
         overlap: int | None = None,
         protocol: str = "stream",
+        parser: FaceParser | None = None,
         min_identity: float = 0.0,
     ) -> None:
         self._restorer, self._clock, self._paper = restorer, clock, protocol == PAPER
         self.clip_length = clip_length or restorer.spec.clip_length
         shared = self._shared(overlap)
         self.context, self.ahead = (0, shared) if restorer.spec.looks_ahead else (shared, 0)
-        self._min_identity = min_identity
+        self._parser, self._min_identity = parser, min_identity
         self._guards: dict[int, IdentityGuard] = {}
         self._together = isinstance(restorer, BatchRestorer)
         self.notes: list[str] = []
@@ -100,11 +103,13 @@ class Runner:
         for person, clip, restored in zip(people, clips, results, strict=True):
             with self._clock("identity"):
                 strengths = self._strengths(person.id, clip, restored)
+            with self._clock("mask"):
+                masks = self._masks(clip, restored)
             with self._clock("background"):
                 person.prepare(clip)
             with self._clock("paste"):
                 shown = [weakened(one, given, float(part)) for one, given, part in zip(restored, clip.crops, strengths, strict=True)]
-                person.paste(clip, np.stack(shown), strengths.tolist())
+                person.paste(clip, np.stack(shown), strengths.tolist(), masks)
             if self._paper:
                 person.begin_anew()
 
@@ -113,6 +118,14 @@ class Runner:
             return np.ones(len(clip), np.float32)
         guard = self._guards.setdefault(person, IdentityGuard(self._min_identity))
         return guard.strengths(clip, restored)
+
+    def _masks(self, clip: FaceClip, restored: npt.NDArray[np.uint8]) -> FloatArray | None:
+        if self._parser is None:
+            return None
+        pasted = slice(clip.context, len(clip) - clip.ahead)
+        masks = np.zeros(restored.shape[:3], np.float32)
+        masks[pasted] = self._parser.masks(restored[pasted])
+        return masks
 
     def _restored(self, clips: list[FaceClip], states: list[Any]) -> list[npt.NDArray[np.uint8]]:
         lengths = [len(clip) for clip in clips]

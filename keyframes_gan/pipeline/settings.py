@@ -10,6 +10,7 @@ from typing import get_args
 from keyframes_gan import restorers
 from keyframes_gan.errors import UserError
 from keyframes_gan.faces.blend import Blend
+from keyframes_gan.faces.parse import Mask
 from keyframes_gan.keyframes.memory import POLICIES
 from keyframes_gan.video.write import Encoding
 
@@ -37,6 +38,8 @@ class Finish:
         strength: 0 leaves faces as they are, 1 shows them fully restored.
         color_match: give every restored face the mean and standard deviation of the colours it had before.
         blend: how faces are blended in: "feather", "poisson" or "multiband".
+        mask: what of a restored crop is shown: "soft" (all but its border), "parse", "bisenet" or "parsenet" (the face that a network
+            finds in it), "auto" (see `keyframes_gan.faces.parse.find`).
 
     Raises:
         UserError: a value out of range, named with its flag.
@@ -49,6 +52,7 @@ class Finish:
     strength: float = 1.0
     color_match: bool = False
     blend: Blend = "feather"
+    mask: Mask = "auto"
 
     def __post_init__(self) -> None:
         checks = (
@@ -56,6 +60,7 @@ class Finish:
             (self.bg_tile >= 0, f"--bg_tile: expected 0 (all at once) or more pixels, got {self.bg_tile}"),
             (0 <= self.strength <= 1, f"--strength: expected 0 to 1, got {self.strength}"),
             (self.blend in get_args(Blend), f"--blend: expected one of {', '.join(get_args(Blend))}, got {self.blend!r}"),
+            (self.mask in get_args(Mask), f"--mask: expected one of {', '.join(get_args(Mask))}, got {self.mask!r}"),
         )
         for passed, message in checks:
             if not passed:

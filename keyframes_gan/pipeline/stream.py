@@ -35,7 +35,7 @@ MAX_GAP = 10
 
 @dataclass
 class Outcome:
-    """What a pass did: frames written, faces restored (summed over frames), people, seconds in all and per stage."""
+    """What a pass did: frames written, faces restored (summed over frames), people, the mask they were pasted with, seconds."""
 
     source: Path
     target: Path
@@ -44,6 +44,7 @@ class Outcome:
     faces: int = 0
     people: int = 0
     seconds: float = 0.0
+    mask: str = "soft"
     stage_seconds: dict[str, float] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
@@ -56,6 +57,7 @@ class Outcome:
             "frames": self.frames,
             "faces": self.faces,
             "people": self.people,
+            "mask": self.mask,
             "seconds": round(self.seconds, 3),
             "frames_per_second": round(self.frames / self.seconds, 3) if self.seconds else None,
             "stage_seconds": {stage: round(value, 3) for stage, value in self.stage_seconds.items()},
@@ -200,7 +202,7 @@ def restore_video(
                 msg = f"{source}: expected a face, found none in {outcome.frames} frames; try --detector dlib-cnn, or --no-face copy"
                 raise FaceError(msg)
         outcome.notes += [*album.notes(), *compositor.notes, *output.notes]
-    outcome.faces, outcome.people = compositor.faces, compositor.people
+    outcome.faces, outcome.people, outcome.mask = compositor.faces, compositor.people, compositor.mask
     outcome.seconds, outcome.stage_seconds = time.perf_counter() - start, clock.seconds
     return outcome
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -57,12 +58,13 @@ def test_the_classes_are_those_of_the_network_at_512() -> None:
     assert set(np.unique(found[0, 100:])) == {18}
 
 
-def test_a_soft_mask_ends_before_the_border() -> None:
+def test_a_soft_mask_falls_to_nothing_at_the_border_of_the_crop() -> None:
     mask = soft_mask(np.ones((512, 512), np.float32), 384)
     assert mask.shape == (384, 384)
     assert mask[192, 192] == pytest.approx(1)
     assert mask[0].max() < 0.02
-    assert mask[192, 12] == pytest.approx(1, abs=1e-3)
+    assert mask[192, 12] == pytest.approx(0.5 - 0.5 * math.cos(math.pi * 12.5 / 38.4), abs=1e-3)
+    assert mask[192, 40] == pytest.approx(1, abs=1e-3)
 
 
 def test_an_unknown_network_and_a_wrong_shape_are_named() -> None:
