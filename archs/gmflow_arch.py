@@ -92,7 +92,7 @@ class WindowAttention(nn.Module):
 
         `mask` (windows, tokens, tokens), or None, is added to the scores.
         """
-        mask = mask if mask is None else mask.to(source.dtype)
+        mask = mask if mask is None else mask[None].to(source.dtype)  # the fused kernels take no mask of three axes
         message = F.scaled_dot_product_attention(self.q_proj(source), self.k_proj(target), self.v_proj(target), attn_mask=mask)
         message = self.norm1(self.merge(message))
         if self.feed_forward:

@@ -22,10 +22,13 @@ class GroupNorm(nn.GroupNorm):
         """Return features (N, C, H, W) normalised."""
         return self._piecewise(features, activate=False) if self._by_pieces(features) else super().forward(features)
 
-    def activated(self, features: Tensor) -> Tensor:
-        """Return silu(norm(features)), (N, C, H, W)."""
+    def activated(self, features: Tensor, *, inplace: bool = False) -> Tensor:
+        """Return silu(norm(features)), (N, C, H, W).
+
+        `inplace` allows, but does not promise, that `features` is overwritten: only outside of autograd, which may need it again.
+        """
         if self._by_pieces(features):
-            return self._piecewise(features, activate=True)
+            return self._piecewise(features, activate=True, inplace=inplace)
         return F.silu(super().forward(features), inplace=True)
 
     @staticmethod
@@ -33,8 +36,8 @@ class GroupNorm(nn.GroupNorm):
         plain = features.device.type == "cpu" and not torch.is_grad_enabled() and not torch.compiler.is_compiling()
         return plain and features.is_contiguous(memory_format=torch.channels_last)
 
-    def _piecewise(self, features: Tensor, *, activate: bool) -> Tensor:
-        result = torch.empty_like(features)
+    def _piecewise(self, features: Tensor, *, activate: bool, inplace: bool = False) -> Tensor:
+        result = features if inplace and not features.requires_grad else torch.empty_like(features)
         rows = max(1, PIECE // features.shape[1])
         wide = torch.promote_types(features.dtype, torch.float32)
         for given, made in zip(_pixels(features), _pixels(result), strict=True):

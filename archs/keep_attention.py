@@ -51,10 +51,13 @@ class Attention(nn.Module):
         return self.to_out(attend(self.to_q(tokens).flatten(0, 1), key, value, self.heads)).view_as(tokens)
 
     def along_time(self, tokens: Tensor) -> Tensor:
-        """Let every place of (B, T, count, width) look at itself in all frames, past and future."""
-        places = tokens.transpose(1, 2)
-        flat = places.flatten(0, 1)
-        return self(flat, flat).view(places.shape).transpose(1, 2)
+        """Let every place of (B, T, count, width) look at itself in all frames, past and future.
+
+        Projected before places come first: a product with tokens that do not lie in order is several times as slow.
+        """
+        places = [project(tokens).transpose(1, 2).flatten(0, 1) for project in (self.to_q, self.to_k, self.to_v)]
+        seen = attend(places[0], places[1], places[2], self.heads)
+        return self.to_out(seen.unflatten(0, (len(tokens), -1)).transpose(1, 2).contiguous())
 
 
 def _one_later(frames: Tensor) -> Tensor:

@@ -54,7 +54,7 @@ class ResBlock(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """Map (N, inputs, H, W) to (N, outputs, H, W)."""
         change = self.conv1(self.norm1.activated(features))
-        change = self.conv2(self.norm2.activated(change))
+        change = self.conv2(self.norm2.activated(change, inplace=True))
         return change.add_(features if self.conv_out is None else self.conv_out(features))
 
 
