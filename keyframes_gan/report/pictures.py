@@ -1,24 +1,15 @@
-"""What a person looks at afterwards: tables, CSV and JSON files, side-by-side frames, contact sheets.
-
-Pictures are uint8 RGB (H, W, 3). Files are written under a temporary name and renamed when complete.
-"""
+"""Side-by-side frames, labels and contact sheets. Pictures are uint8 RGB (H, W, 3)."""
 
 from __future__ import annotations
 
-import csv
-import json
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
-from rich.console import Console
-from rich.table import Table
 
-from keyframes_gan.atomic import atomic_write, unwritable
 from keyframes_gan.errors import MediaError
+from keyframes_gan.report.files import write_bytes
 from keyframes_gan.types import Image, check_image
 
 FONT = cv2.FONT_HERSHEY_SIMPLEX
@@ -27,8 +18,6 @@ WHITE = (255, 255, 255)
 LABEL_SHARE = 0.055
 LABEL_MIN_PX, LABEL_MAX_PX = 12, 36
 SHADE = 0.35
-NON_TERMINAL_WIDTH = 120
-ARROWS = {True: "↑ higher is better", False: "↓ lower is better"}
 
 
 def side_by_side(pictures: Sequence[Image], labels: Sequence[str] | None = None, *, gap_px: int = 0) -> Image:
@@ -109,93 +98,7 @@ def write_png(picture: Image, path: Path | str) -> Path:
     if not done:
         msg = f"{path}: a picture of {picture.shape[1]}x{picture.shape[0]} px could not be encoded as PNG"
         raise MediaError(msg)
-    return _write_bytes(data.tobytes(), Path(path))
-
-
-def table(
-    title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, total: Sequence[str] | None = None, note: str = ""
-) -> Table:
-    """Return a table of text cells: first column left, the others right, `total` set off below, `note` as caption.
-
-    Cells may hold rich's markup, such as `[green]+1.20[/green]`.
-    """
-    drawn = Table(title=title, caption=note or None, show_footer=False, title_justify="left", caption_justify="left")
-    for index, column in enumerate(columns):
-        drawn.add_column(column, justify="right" if index else "left", overflow="fold")
-    for row in rows:
-        drawn.add_row(*row)
-    if total is not None:
-        drawn.add_section()
-        drawn.add_row(*total, style="bold")
-    return drawn
-
-
-def print_table(drawn: Table, *, console: Console | None = None) -> None:
-    """Print a table to standard output; 120 columns wide where that is no terminal."""
-    if console is None:
-        console = Console()
-        if not console.is_terminal:
-            console = Console(width=NON_TERMINAL_WIDTH)
-    console.print(drawn)
-
-
-def heading(name: str, unit: str, *, higher_is_better: bool) -> str:
-    """Return a metric's column heading: name, unit, and which direction is better."""
-    return f"{name}{f' [{unit}]' if unit else ''}\n{ARROWS[higher_is_better]}".replace("[", r"\[")
-
-
-def write_csv(path: Path | str, header: Sequence[str], rows: Sequence[Sequence[object]]) -> Path:
-    """Write rows as CSV (UTF-8, RFC 4180), completely or not at all; None becomes an empty cell.
-
-    Raises:
-        MediaError: the folder or file cannot be written.
-    """
-    target = Path(path)
-    _make_folder(target)
-    with atomic_write(target) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(header)
-        writer.writerows([["" if cell is None else cell for cell in row] for row in rows])
-    return target
-
-
-def write_json(path: Path | str, data: Mapping[str, Any]) -> Path:
-    """Write `data` as standard JSON, completely or not at all; infinite and undefined numbers become null.
-
-    Raises:
-        MediaError: the folder or file cannot be written.
-    """
-    text = json.dumps(_standard(data), indent=1, ensure_ascii=False, allow_nan=False)
-    return _write_bytes((text + "\n").encode(), Path(path))
-
-
-def _standard(value: Any) -> Any:  # noqa: ANN401
-    """Return `value` with paths as text and numbers that JSON does not know as None."""
-    if isinstance(value, Mapping):
-        return {str(key): _standard(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_standard(item) for item in value]
-    if isinstance(value, np.generic):
-        value = value.item()
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return str(value) if isinstance(value, Path) else value
-
-
-def _write_bytes(data: bytes, target: Path) -> Path:
-    """Write `data` under `target`, completely or not at all."""
-    _make_folder(target)
-    with atomic_write(target) as temporary:
-        temporary.write_bytes(data)
-    return target
-
-
-def _make_folder(target: Path) -> None:
-    """Make the folder of `target`."""
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise unwritable(target, error) from error
+    return write_bytes(data.tobytes(), Path(path))
 
 
 def _to_height(picture: Image, height: int) -> Image:
