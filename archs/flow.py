@@ -130,10 +130,22 @@ class RAFTField(FlowField):
         return refined[-1]
 
 
+class StillField(FlowField):
+    """No motion anywhere, and no weights: for networks of toy size, and to see what flow is worth on aligned faces."""
+
+    def __init__(self) -> None:
+        super().__init__(nn.Identity())
+
+    def between(self, picture: Tensor, other: Tensor) -> Tensor:
+        """Return zeros."""
+        return picture.new_zeros((len(picture), 2, *picture.shape[-2:]))
+
+
 FLOWS: dict[str, Callable[[], FlowField]] = {
     "gmflow": GMFlowField,
     "raft_small": RAFTField,
     "raft_large": lambda: RAFTField(large=True),
+    "none": StillField,
 }
 
 

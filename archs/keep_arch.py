@@ -54,7 +54,7 @@ class KEEP(nn.Module):
         num_uncertainty_layers: blocks of that estimator.
         flow_type: the flow network, one of `archs.flow.FLOWS`; published weights have "gmflow".
         detach_16: True: no gradient flows through the choice of codes. False: it passes straight through to the mixed features.
-        fix_modules: parts whose weights do not train; the flow network's never do.
+        fix_modules: parts (attributes of the network) whose weights do not train; the flow network's never do.
 
     Attributes:
         frames_at_once: how many frames of a clip are encoded together; memory against speed.
@@ -125,7 +125,7 @@ class KEEP(nn.Module):
         self._guided = tuple(guided)
         self._places = {self.generator.taps[tap]: tap for tap in (*guided, *crossed)}
         for name in (*fix_modules, "flownet"):
-            self.get_submodule(name).requires_grad_(requires_grad=False)
+            getattr(self, name).requires_grad_(requires_grad=False)
         for part in (self.kalman_filter, self.hq_encoder, self.encoder, self.generator, self.cft):
             part.to(memory_format=torch.channels_last)
 
@@ -258,14 +258,16 @@ class KEEP(nn.Module):
         """Restore the first `count` frames of `look` (B, T); the others only count for the gain."""
         gains = self._gains(look.features, tracks)[:, :count]
         flows = self._flows(look.motion[:, :count], tracks)
-        outputs, logits = [], []
-        before, scores = self._first(look, gains, flows, tracks)
+        made = []
+        before, scores, mixed = self._first(look, gains, flows, tracks)
         for index in range(count):
             if index:
-                before, scores = self._next(look[:, index], gains[:, index], flows[:, index], before)
-            outputs.append(before.output.clone())  # CUDA graphs leave their results in the same place every time
-            logits.append(scores.clone())
-        return torch.stack(outputs, dim=1), Insides(torch.stack(logits, dim=1), look.features, gains), before
+                before, scores, mixed = self._next(look[:, index], gains[:, index], flows[:, index], before)
+            # CUDA graphs leave their results in the same place every time
+            made.append([tensor.clone() for tensor in (before.output, scores, mixed, *before.crossed.values())])
+        outputs, logits, features, *crossed = (torch.stack(frames, dim=1) for frames in zip(*made, strict=True))
+        insides = Insides(logits, look.features, gains, features, dict(zip(before.crossed, crossed, strict=True)))
+        return outputs, insides, before
 
     def _gains(self, features: Tensor, tracks: Tracks) -> Tensor:
         """Return the gains (B, T, 1, h, w) of `features` (B, T, C, h, w); tracks with equally long pasts share a batch."""
@@ -295,7 +297,7 @@ class KEEP(nn.Module):
                 flows[place] = flow[:, : self.img_size, : self.img_size]
         return flows
 
-    def _first(self, look: Looked, gains: Tensor, flows: Tensor, tracks: Tracks) -> tuple[Before, Tensor]:
+    def _first(self, look: Looked, gains: Tensor, flows: Tensor, tracks: Tracks) -> tuple[Before, Tensor, Tensor]:
         """Restore the first frame of a clip, where some tracks may begin and others go on."""
         new = [row for row, state in enumerate(tracks) if state is None]
         old = [row for row, state in enumerate(tracks) if state is not None]
@@ -309,14 +311,18 @@ class KEEP(nn.Module):
         )
         if not new:
             return self._next(at, gains[:, 0], flows[:, 0], before)
-        begun, first_scores = self._next(at.rows(new), gains[new, 0], flows[new, 0], None)
-        continued, scores = self._next(at.rows(old), gains[old, 0], flows[old, 0], before)
-        order = torch.tensor([*new, *old], device=scores.device).argsort()
+        begun, *first = self._next(at.rows(new), gains[new, 0], flows[new, 0], None)
+        continued, *others = self._next(at.rows(old), gains[old, 0], flows[old, 0], before)
+        order = torch.tensor([*new, *old], device=look.features.device).argsort()
         crossed = {side: torch.cat((begun.crossed[side], continued.crossed[side]))[order] for side in begun.crossed}
-        return Before(torch.cat((begun.output, continued.output))[order], crossed), torch.cat((first_scores, scores))[order]
+        scores, mixed = (torch.cat(pair)[order] for pair in zip(first, others, strict=True))
+        return Before(torch.cat((begun.output, continued.output))[order], crossed), scores, mixed
 
-    def _next(self, look: Looked, gain: Tensor, flow: Tensor, before: Before | None) -> tuple[Before, Tensor]:
+    def _next(self, look: Looked, gain: Tensor, flow: Tensor, before: Before | None) -> tuple[Before, Tensor, Tensor]:
         """Restore one frame of each track from the one before it, or, where `before` is None, as a track's first.
+
+        No gradient flows into the output of the frame before: training through the whole past would need its memory, too. Into
+        its cross-frame features gradients do flow.
 
         Args:
             look: what is known of the frame alone, (B, ...).
@@ -325,17 +331,18 @@ class KEEP(nn.Module):
             before: the frame before.
 
         Returns:
-            What the next frame needs, the output among it, and the scores of the codes (B, h * w, codebook_size).
+            What the next frame needs, the output among it, the scores of the codes (B, h * w, codebook_size), and the features they
+            were chosen by (B, C, h, w).
         """
         mixed = look.features
         if before is not None:
-            predicted = self.hq_encoder(warp(before.output, flow).to(mixed.dtype))
+            predicted = self.hq_encoder(warp(before.output.detach(), flow).to(mixed.dtype))
             mixed = torch.lerp(mixed, predicted, gain)
         scores = self.scores(mixed)
         codes = self.quantize.lookup(scores.argmax(-1), self.grid)
         codes = codes.detach() if self.detach_16 else mixed + (codes - mixed).detach()
         output, crossed = self._generate(codes, look.taps, before)
-        return Before(output.to(torch.promote_types(output.dtype, torch.float32)), crossed), scores
+        return Before(output.to(torch.promote_types(output.dtype, torch.float32)), crossed), scores, mixed
 
     def scores(self, features: Tensor) -> Tensor:
         """Return the scores of the codes, (N, h * w, codebook_size), for features (N, C, h, w)."""

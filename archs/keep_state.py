@@ -112,11 +112,15 @@ class Insides:
         logits: scores of the codes, (B, T, h * w, codebook_size).
         features: the encoder's features, before any mixing, (B, T, C, h, w).
         gains: (B, T, 1, h, w) in 0..1; the first frame of a track has one too, which is not used.
+        mixed: the features after mixing, by which the codes are chosen, (B, T, C, h, w).
+        crossed: {side in pixels: the generator's features after cross-frame attention, (B, T, C', side, side)}.
     """
 
     logits: Tensor
     features: Tensor
     gains: Tensor
+    mixed: Tensor
+    crossed: dict[int, Tensor]
 
 
 def _nbytes(thing: object) -> int:

@@ -90,7 +90,18 @@ class Discriminator3D(Section):
 
 Side = Annotated[str, Field(pattern=r"^[1-9][0-9]*$")] | Positive
 KEEPPart = Literal[
-    "kalman_filter", "hq_encoder", "encoder", "quantize", "generator", "feat_emb", "ft_layers", "idx_pred_layer", "cft", "cfa"
+    "flownet",
+    "kalman_filter",
+    "hq_encoder",
+    "encoder",
+    "quantize",
+    "generator",
+    "position_emb",
+    "feat_emb",
+    "ft_layers",
+    "idx_pred_layer",
+    "cft",
+    "cfa",
 ]
 
 
@@ -117,7 +128,7 @@ class KEEP(Section):
     cond: Fraction | None = None
     kalman_attn_head_dim: Positive | None = None
     num_uncertainty_layers: Count | None = None
-    flow_type: Literal["gmflow", "raft_small", "raft_large"] | None = None
+    flow_type: Literal["gmflow", "raft_small", "raft_large", "none"] | None = None
     detach_16: bool | None = None
     fix_modules: list[KEEPPart] | None = None
     connect_list: list[Side] | None = None

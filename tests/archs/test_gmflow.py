@@ -66,6 +66,12 @@ def test_raft_stands_in() -> None:
     torch.testing.assert_close(flow[:, 1], net(frames[:, 2], frames[:, 1]), atol=1e-3, rtol=1e-3)
 
 
+def test_no_flow_is_a_choice() -> None:
+    net = flow_field("none")
+    assert not net.state_dict()
+    assert torch.equal(net.clip(torch.rand(2, 3, 3, 10, 12)), torch.zeros(2, 2, 2, 10, 12))
+
+
 def test_an_unknown_flow_names_those_there_are() -> None:
     with pytest.raises(ValueError, match=f"expected one of {', '.join(FLOWS)}, got 'pwc'"):
         flow_field("pwc")
