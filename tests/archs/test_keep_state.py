@@ -254,6 +254,50 @@ def test_gradients_reach_what_trains(net: KEEP) -> None:
     same(restored.detach(), net(frames, need_upscale=False))
 
 
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("what", ["pictures", "codes"])
+def test_gradients_are_the_slope_of_the_loss(net: KEEP, layout: torch.memory_format, what: str) -> None:
+    """Along a random direction of what trains, against the difference quotient; codes are constants on so short a way.
+
+    Scores are left out for the parts that act on later scores only through the output of the frame before, where no gradient flows.
+    """
+    frames = clip(3, batch=2).flatten(0, 1).contiguous(memory_format=layout).unflatten(0, (2, 3))
+    trained, draw = copy.deepcopy(net).train(), torch.Generator().manual_seed(0)
+    left_out = ("encoder.", "cft.", "cfa.") if what == "codes" else ()
+    names = [name for name, one in trained.named_parameters() if one.requires_grad and not name.startswith(left_out)]
+    along = {name: torch.randn(trained.get_parameter(name).shape, generator=draw).double() for name in names}
+    weight = torch.randn(frames.shape, generator=draw)
+
+    def loss() -> Tensor:
+        restored, insides = trained(frames, need_upscale=False, detail=True)
+        return insides.logits.square().mean() if what == "codes" else (restored * weight).mean() + insides.gains.sum()
+
+    def moved(step: float) -> float:
+        for name, direction in along.items():
+            trained.get_parameter(name).add_(direction, alpha=step)
+        return float(loss())
+
+    with torch.enable_grad():
+        loss().backward()
+    gradients = {name: trained.get_parameter(name).grad for name in names}
+    slope = sum(float((gradients[name] * direction).sum()) for name, direction in along.items() if gradients[name] is not None)
+    step = 1e-7
+    assert (moved(step) - moved(-2 * step)) / (2 * step) == pytest.approx(slope, rel=1e-5)
+
+
+@pytest.mark.parametrize("precise", [True, False])
+def test_the_whole_network_trains_in_either_precision(precise: bool) -> None:
+    """GMFlow included; bfloat16 as autocast gives it, whose gradients have 8 bits."""
+    torch.manual_seed(0)
+    whole = KEEP(**TINY, **NEW, detach_16=False)
+    frames = clip(2, batch=2).float()
+    with torch.enable_grad(), torch.autocast("cpu", torch.bfloat16, enabled=not precise):
+        restored, insides = whole(frames, need_upscale=False, detail=True)
+        (restored.float().abs().mean() + insides.logits.float().square().mean()).backward()
+    gradients = {name: one.grad for name, one in whole.named_parameters() if one.requires_grad}
+    assert all(gradient is not None and bool(gradient.isfinite().all()) for gradient in gradients.values())
+
+
 def test_bfloat16_stays_close(net: KEEP) -> None:
     """Codes may flip on features this coarse; most must not, and the flow stays in full precision."""
     frames = clip(2)

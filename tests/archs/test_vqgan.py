@@ -163,3 +163,17 @@ def test_group_norm_is_exact_on_large_pictures(dtype: torch.dtype, tolerance: fl
     torch.testing.assert_close(plain.double(), wanted, rtol=0, atol=tolerance)
     torch.testing.assert_close(activated.double(), F.silu(wanted), rtol=0, atol=tolerance)
     torch.testing.assert_close(norm.activated(features[:, :, :20, :20].contiguous()), F.silu(norm(features[:, :, :20, :20].contiguous())))
+
+
+@torch.no_grad()
+def test_group_norm_overwrites_only_what_nobody_needs() -> None:
+    norm, given = GroupNorm(4, 8), torch.randn(1, 8, 6, 6).contiguous(memory_format=torch.channels_last)
+    wanted = norm.activated(given)
+    needed = given.clone().requires_grad_()
+    for features, overwritten in ((given.clone(), True), (needed, False)):
+        made = norm.activated(features, inplace=True)
+        torch.testing.assert_close(made, wanted)
+        assert (made.data_ptr() == features.data_ptr()) is overwritten
+    with torch.enable_grad():
+        assert norm.activated(needed, inplace=True).data_ptr() != needed.data_ptr()
+    torch.testing.assert_close(needed.detach(), given)
