@@ -26,9 +26,10 @@ class DMSASFFNetDataset(Dataset[dict[str, Any]]):
     """Compressed face crops with a reference from the same clip, as the key-frame memory would offer it.
 
     Index i is one frame of one clip at one CRF. The reference comes from the original video (probability `p_hq`: among
-    `reference_candidates` frames drawn at random, at least `reference_gap` frames away, the one with the nearest landmarks), from the
-    compressed stream's own key frames up to this one (`p_gop`: the nearest of the last `reference_candidates`), or is absent
-    (`p_none`, and whenever the clip has no candidate). It is warped onto the frame's landmarks by moving least squares.
+    `reference_candidates` frames drawn at random, at least `reference_gap` frames away, the one with the nearest landmarks; with
+    `reference_offset`, the frame that many frames earlier, or where there is none, later), from the compressed stream's own key
+    frames up to this one (`p_gop`: the nearest of the last `reference_candidates`), or is absent (`p_none`, and whenever the clip
+    has no candidate). It is warped onto the frame's landmarks by moving least squares.
 
     In phase "train" all randomness is drawn from numpy's global generator (`data.position.Positioned` seeds it per position) and the
     sample is a random patch, flipped half of the time. In other phases the samples are `frames_per_clip` evenly spaced whole frames of
@@ -39,8 +40,8 @@ class DMSASFFNetDataset(Dataset[dict[str, Any]]):
 
     Args:
         opt: `dataroot` (list of clips_*.jsonl), `phase`, and optionally `exclude` (clip names), `patch_size`, `p_hq`, `p_gop`, `p_none`,
-            `reference_candidates`, `reference_gap`, `landmark_channels`, `use_hflip`, `frames_per_clip`, `cache_gb`,
-            `num_worker_per_gpu`, `seed`.
+            `reference_candidates`, `reference_gap`, `reference_offset`, `landmark_channels`, `use_hflip`, `frames_per_clip`,
+            `cache_gb`, `num_worker_per_gpu`, `seed`.
 
     Raises:
         UserError: a list of clips cannot be read, no clip is left, or a clip's crops are smaller than the patch.
@@ -52,6 +53,7 @@ class DMSASFFNetDataset(Dataset[dict[str, Any]]):
         self.patch = int(opt.get("patch_size", 128))
         self.candidates = int(opt.get("reference_candidates", 5))
         self.gap = int(opt.get("reference_gap", 10))
+        self.offset = None if opt.get("reference_offset") is None else int(opt["reference_offset"])
         self.landmark_channels = int(opt.get("landmark_channels", 1))
         self.hflip = bool(opt.get("use_hflip", True))
         self.p_hq, self.p_gop = float(opt.get("p_hq", 0.4)), float(opt.get("p_gop", 0.4))
@@ -125,8 +127,7 @@ class DMSASFFNetDataset(Dataset[dict[str, Any]]):
         """Return the stream and frame the reference is taken from, or None."""
         lot = rng.random()
         if lot < self.p_hq:
-            far = np.flatnonzero(np.abs(np.arange(len(clip)) - frame) >= self.gap)
-            stream, candidates = "original", rng.permutation(far)[: self.candidates]
+            stream, candidates = "original", self._originals(clip, frame, rng)
         elif lot < self.p_hq + self.p_gop:
             stream, candidates = "compressed", np.flatnonzero(clip.is_key[: frame + 1])[-self.candidates :]
         else:
@@ -135,6 +136,14 @@ class DMSASFFNetDataset(Dataset[dict[str, Any]]):
             return None
         distance = np.square(clip.landmarks[candidates] - clip.landmarks[frame]).sum(axis=(1, 2))
         return stream, int(candidates[int(np.argmin(distance))])
+
+    def _originals(self, clip: ClipRecord, frame: int, rng: np.random.Generator) -> npt.NDArray[np.intp]:
+        """Return the frames of the original video that may be the reference."""
+        if self.offset is not None:
+            places = [place for place in (frame - self.offset, frame + self.offset) if 0 <= place < len(clip)]
+            return np.array(places[:1], dtype=np.intp)
+        far = np.flatnonzero(np.abs(np.arange(len(clip)) - frame) >= self.gap)
+        return rng.permutation(far)[: self.candidates]
 
 
 def warp_patch(picture: Image, source: npt.NDArray[np.float32], target: npt.NDArray[np.float32], size: int) -> Image:

@@ -48,6 +48,7 @@ class DMSASFFNetDataset(Data):
     p_none: Fraction = 0.2
     reference_candidates: Positive = 5
     reference_gap: Positive = 10
+    reference_offset: Positive | None = None
     landmark_channels: Literal[1, 3] = 1
     use_hflip: bool = True
     frames_per_clip: Positive = 8

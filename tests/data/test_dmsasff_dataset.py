@@ -102,6 +102,14 @@ def test_a_clip_without_candidates_gives_no_reference(synthetic_clips: Path) -> 
     assert sample["valid"] == 0
 
 
+def test_references_at_a_fixed_distance(synthetic_clips: Path) -> None:
+    data = dataset(synthetic_clips, p_hq=1.0, p_gop=0.0, p_none=0.0, reference_offset=5)
+    for frame, expected in ((3, 8), (5, 0), (17, 12), (23, 18)):
+        assert origin(Positioned(data, 0)[frame, 1]["reference"]) == (0, expected, "original")
+    beyond = dataset(synthetic_clips, p_hq=1.0, p_gop=0.0, p_none=0.0, reference_offset=24)
+    assert Positioned(beyond, 0)[3, 1]["valid"] == 0
+
+
 def test_probabilities(synthetic_clips: Path) -> None:
     data = Positioned(dataset(synthetic_clips, p_hq=0.5, p_gop=0.3, p_none=0.2, cache_gb=0.1), 0)
     kinds = []
