@@ -6,10 +6,12 @@ an average of the weights that takes the buffers along, and checkpoints that are
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import json
 import random
 from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -21,21 +23,28 @@ from torch.nn.parallel import DistributedDataParallel
 from keyframes_gan import weights
 from keyframes_gan.models import checkpoints
 from keyframes_gan.models.schedule import rate_at
-from keyframes_gan.registry import BaseModel, build_network, get_root_logger
+from keyframes_gan.registry import BaseModel, build_loss, build_network, get_root_logger
+
+PICTURE_AXES = 4
+Batch = dict[str, Tensor]
 
 
 class EngineModel(BaseModel):
     """A recipe that BasicSR's loop can drive. Subclasses build their networks with `add_network` and write `optimize_parameters`.
 
-    `opt` is what `keyframes_gan.models.engine` made of the options file.
+    A step is: `chunks` of the batch; for each a forward pass under `autocast` and `synchronised`, `note` of its loss terms, `backward` of
+    their sum; then one call of `step` with all optimisers, and `model_ema`. `opt` is what `keyframes_gan.models.engine` made of the options
+    file; its `train` section is `train_options`, empty in an evaluation.
     """
 
     def __init__(self, opt: dict[str, Any]) -> None:
         super().__init__(opt)
+        self.train_options: dict[str, Any] = opt.get("train") or {}
+        self.ema_decay = float(self.train_options.get("ema_decay", 0.0))
         self.networks: dict[str, nn.Module] = {}
         self.averages: dict[str, nn.Module] = {}
+        self.batch: Batch = {}
         self.losses: dict[str, Tensor] = {}
-        self.best: dict[str, dict[str, float]] = {}
         self.base_rates: list[list[float]] = []
         self.iteration = 0
         self.start_iteration = 0
@@ -45,16 +54,18 @@ class EngineModel(BaseModel):
     def add_network(self, label: str, *, average: bool = False) -> nn.Module:
         """Build network `label` ("g", "d") from the options, load its first weights, and wrap it for the device and for DDP.
 
-        With `average` an exponential moving average of it is kept in `averages`.
+        With `average`, in a training whose `ema_decay` is above 0, an exponential moving average of it is kept in `averages`.
         """
-        bare: nn.Module = build_network(self.opt[f"network_{label}"]).to(self.device, memory_format=torch.channels_last)
+        bare: nn.Module = build_network(self.opt[f"network_{label}"]).to(self.device)
+        if self.opt.get("channels_last", True):
+            to_channels_last(bare)
         source = self.opt["path"].get(f"pretrain_network_{label}")
         if source is not None:
             state = weights.load_state(source, param_key=self.opt["path"].get(f"param_key_{label}"))
             checkpoints.load_into(bare, state, str(source), strict=self.opt["path"].get(f"strict_load_{label}", True))
         else:
             self.initialise(label, bare)
-        if average:
+        if average and self.is_train and self.ema_decay > 0:
             self.averages[label] = copy.deepcopy(bare).requires_grad_(requires_grad=False).eval()
         count = sum(parameter.numel() for parameter in bare.parameters())
         get_root_logger().info("network_%s: %s with %s parameters on %s", label, type(bare).__name__, f"{count:,}", self.device)
@@ -71,12 +82,12 @@ class EngineModel(BaseModel):
         devices = [torch.cuda.current_device()] if self.device.type == "cuda" else None
         return DistributedDataParallel(net, device_ids=devices, find_unused_parameters=self.opt.get("find_unused_parameters", False))
 
-    def model_ema(self, decay: float = 0.999) -> None:
-        """Move the averages towards the networks by 1 - decay; buffers (batch statistics) are copied.
+    def model_ema(self, decay: float | None = None) -> None:
+        """Move the averages towards the networks by 1 - decay (default: the options' `ema_decay`); buffers (batch statistics) are copied.
 
         While a run is young the decay is (1 + iteration) / (10 + iteration), so that the average does not remember the initial weights.
         """
-        decay = min(decay, (1 + self.iteration) / (10 + self.iteration))
+        decay = min(self.ema_decay if decay is None else decay, (1 + self.iteration) / (10 + self.iteration))
         with torch.no_grad():
             for label, average in self.averages.items():
                 bare = self.get_bare_model(self.networks[label])
@@ -85,7 +96,60 @@ class EngineModel(BaseModel):
                 for kept, current in zip(average.buffers(), bare.buffers(), strict=True):
                     kept.copy_(current)
 
-    # Optimisation
+    # One step
+    def feed_data(self, data: dict[str, Any]) -> None:
+        """Move a batch's tensors to the device; pictures (N, C, H, W) in the networks' memory order."""
+        self.batch = {}
+        for name, tensor in data.items():
+            if isinstance(tensor, Tensor):
+                last = tensor.ndim == PICTURE_AXES and self.opt.get("channels_last", True)
+                layout = torch.channels_last if last else torch.preserve_format
+                self.batch[name] = tensor.to(self.device, memory_format=layout, non_blocking=True)
+
+    def chunks(self, batch: Batch) -> list[Batch]:
+        """Cut a batch into `accumulate` equal parts, whose mean gradient is that of the whole."""
+        count = int(self.train_options.get("accumulate", 1))
+        return [dict(zip(batch, parts, strict=True)) for parts in zip(*(tensor.chunk(count) for tensor in batch.values()), strict=True)]
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """Compute in the options' `precision`; losses belong outside, in float32."""
+        enabled = self.train_options.get("precision", "fp32") == "bf16"
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=enabled)
+
+    @staticmethod
+    def synchronised(net: nn.Module, *, last: bool) -> AbstractContextManager[Any]:
+        """Exchange gradients between processes in the last backward pass only; the forward pass belongs inside, too."""
+        return net.no_sync() if isinstance(net, DistributedDataParallel) and not last else contextlib.nullcontext()
+
+    def note(self, terms: dict[str, Tensor], count: int = 1) -> None:
+        """Add loss terms, scalars of one of `count` chunks, to those that are logged. `losses` is to be emptied before a step."""
+        for name, term in terms.items():
+            part = term.detach() / count
+            self.losses[name] = self.losses[name] + part if name in self.losses else part
+
+    def backward(self, loss: Tensor) -> None:
+        """Add the gradients of a scalar."""
+        loss.backward()
+
+    def step(self, *optimizers: torch.optim.Optimizer) -> bool:
+        """Clip the gradients and move all networks of this iteration, after all backward passes; return whether that was done."""
+        limit = self.train_options.get("clip_grad_norm")
+        for optimizer in optimizers:
+            if limit is not None:
+                parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+                torch.nn.utils.clip_grad_norm_(parameters, limit)
+            optimizer.step()
+        return True
+
+    # Losses and optimisers
+    def build_loss(self, key: str) -> nn.Module | None:
+        """Build the loss that the options' `train` section describes under `key`, on the device; None where it has none."""
+        options = self.train_options.get(key)
+        if options is None:
+            return None
+        loss: nn.Module = build_loss(options)
+        return loss.to(self.device)
+
     def add_optimizer(self, parameters: Iterable[nn.Parameter], options: dict[str, Any]) -> torch.optim.Optimizer:
         """Build any optimiser of `torch.optim` for the parameters that want gradients."""
         settings = {key: value for key, value in options.items() if key != "type"}
@@ -98,17 +162,11 @@ class EngineModel(BaseModel):
     def update_learning_rate(self, current_iter: int, warmup_iter: int = -1) -> None:
         """Set the rates of iteration `current_iter` and seed all random numbers for it."""
         self.iteration = current_iter
-        train = self.opt["train"]
+        train = self.train_options
         for optimizer, bases in zip(self.optimizers, self.base_rates, strict=True):
             for group, base in zip(optimizer.param_groups, bases, strict=True):
                 group["lr"] = rate_at(base, current_iter, train["scheduler"], total=train["total_iter"], warmup=warmup_iter)
         seed_everything(self.opt["manual_seed"], current_iter, self.opt["rank"])
-
-    def clip(self, net: nn.Module) -> None:
-        """Limit the norm of the gradients when the options ask for it."""
-        limit = self.opt["train"].get("clip_grad_norm")
-        if limit is not None:
-            torch.nn.utils.clip_grad_norm_(net.parameters(), limit)
 
     def get_current_log(self) -> dict[str, float]:
         """Return the last losses, averaged over all processes; every process must call it."""
@@ -149,17 +207,19 @@ class EngineModel(BaseModel):
         models = Path(self.opt["path"]["models"])
         states = self._network_states("g")
         checkpoints.save_torch(states, models / f"net_g_{tag}.pth")
+        checkpoints.export(states.get("params_ema", states["params"]), models / f"net_g_{tag}.safetensors", self.about())
+
+    def about(self) -> dict[str, str]:
+        """Return what is stored with the final weights."""
         network = self.opt["network_g"]
-        metadata = {
+        return {
             "arch": str(network["type"]),
             "kwargs": json.dumps({key: value for key, value in network.items() if key != "type"}, sort_keys=True),
             "name": str(self.opt["name"]),
             "iteration": str(self.iteration),
             "options_sha256": str(self.opt["options_sha256"]),
             "commit": str(self.opt["commit"]),
-            "best": json.dumps(self.best, sort_keys=True),
         }
-        checkpoints.export(states.get("params_ema", states["params"]), models / f"net_g_{tag}.safetensors", metadata)
 
     def _network_states(self, label: str) -> dict[str, dict[str, Tensor]]:
         states = {"params": checkpoints.cpu_state(self.get_bare_model(self.networks[label]))}
@@ -199,6 +259,14 @@ class EngineModel(BaseModel):
             optimizer.load_state_dict(state)
         self.iteration = self.start_iteration = resume_state["iter"]
         self.start_samples = resume_state["samples"]
+
+
+def to_channels_last(net: nn.Module) -> None:
+    """Put the parameters and buffers of four axes into channels-last memory; those of others (Conv3d) stay as they are."""
+    with torch.no_grad():
+        for tensor in (*net.parameters(), *net.buffers()):
+            if tensor.ndim == PICTURE_AXES:
+                tensor.data = tensor.data.contiguous(memory_format=torch.channels_last)
 
 
 def seed_everything(*words: int) -> None:
