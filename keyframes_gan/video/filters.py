@@ -1,0 +1,101 @@
+"""FFmpeg's own picture filters, by the text that `ffmpeg -vf` takes: what classical restoration is compared with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import av.filter
+import numpy as np
+from av.video.frame import VideoFrame
+
+from keyframes_gan.errors import UserError
+from keyframes_gan.types import Image
+from keyframes_gan.video import color
+from keyframes_gan.video.read import VideoReader
+
+PLANAR_RGB = "gbrp"
+"""What pictures from image files become: the filters know no packed RGB."""
+
+
+def filtered(path: Path | str, description: str) -> Iterator[Image]:
+    """Yield the upright pictures of a video, uint8 RGB (H, W, 3), after a chain of filters that gives one picture for each.
+
+    The filters see the pictures as they are stored (4:2:0, say), as with `ffmpeg -vf`; those of image files as planar RGB.
+
+    Args:
+        path: a video, a folder of images or an image.
+        description: as for `ffmpeg -vf`, such as "deblock=filter=strong:block=8".
+
+    Raises:
+        UserError: FFmpeg does not know such a filter or option, or the chain swallows or adds pictures.
+        MediaError: the video cannot be read to its end.
+    """
+    with VideoReader(path) as reader:
+        graph: av.filter.Graph | None = None
+        converter = color.Converter()
+        given = taken = 0
+        for picture in _stored(reader):
+            if graph is None:
+                graph = _graph(description, picture)
+            picture.pts, picture.time_base = given, Fraction(1, 25)
+            graph.push(picture)
+            given += 1
+            for done in _ready(graph):
+                taken += 1
+                yield _upright(done, reader, converter)
+        if graph is not None:
+            graph.push(None)
+            for done in _ready(graph):
+                taken += 1
+                yield _upright(done, reader, converter)
+    if given != taken:
+        msg = f"filter {description!r}: expected one picture for each, got {taken} for {given}; use filters that keep every picture"
+        raise UserError(msg)
+
+
+def _stored(reader: VideoReader) -> Iterator[VideoFrame]:
+    """Yield the pictures as FFmpeg's filters take them."""
+    if reader.is_pictures:
+        for frame in reader:
+            yield VideoFrame.from_ndarray(frame.rgb, format="rgb24").reformat(format=PLANAR_RGB)
+        return
+    for _, picture in reader.stored_pictures():
+        yield picture
+
+
+def _upright(picture: VideoFrame, reader: VideoReader, converter: color.Converter) -> Image:
+    if reader.is_pictures:
+        return np.ascontiguousarray(picture.to_ndarray(format="rgb24"), np.uint8)
+    return reader.source.upright.apply(converter.to_rgb(picture))
+
+
+def _graph(description: str, like: VideoFrame) -> av.filter.Graph:
+    """Return a chain from a buffer to a sink for pictures like the one given."""
+    graph = av.filter.Graph()
+    try:
+        last = graph.add_buffer(width=like.width, height=like.height, format=like.format, time_base=Fraction(1, 25))
+        for part in description.split(","):
+            name, _, options = part.strip().partition("=")
+            after = graph.add(name, options or None)
+            last.link_to(after)
+            last = after
+        last.link_to(graph.add("buffersink"))
+        graph.configure()
+    except (av.FFmpegError, ValueError) as error:
+        msg = f"filter {description!r}: expected what ffmpeg -vf takes, got {' '.join(str(error).split())}"
+        raise UserError(msg) from error
+    return graph
+
+
+def _ready(graph: av.filter.Graph) -> Iterator[VideoFrame]:
+    """Yield what the sink holds."""
+    while True:
+        try:
+            picture = graph.pull()
+        except (av.BlockingIOError, av.EOFError):
+            return
+        if isinstance(picture, VideoFrame):
+            yield picture
