@@ -27,6 +27,7 @@ ARCHS: dict[str, str] = {
     "ParseNet": "archs.parsenet_arch",
     "ResNetArcFace": "archs.arcface_arch",
     "RetinaFace": "archs.retinaface_arch",
+    "SRNet": "archs.srnet_arch",
     "VGG19Features": "archs.vgg_arch",
     "VGGStyleDiscriminator256": "archs.discriminator_arch",
     "VQAutoEncoder": "archs.vqgan_arch",

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 FOLDER = Path(__file__).resolve().parents[1] / "pretrained_models"
 MANIFEST = "manifest.yml"
-PARAM_KEYS = ("params_ema", "params", "state_dict")
+PARAM_KEYS = ("params_ema", "params", "state_dict", "G", "model")
 SHOWN_KEYS = 3
 HASH = re.compile(r"[0-9a-f]{8,64}")
 
@@ -194,7 +194,7 @@ def load_state(name_or_path: str | Path, *, param_key: str | None = None) -> dic
     Args:
         name_or_path: as for `locate`.
         param_key: the entry that holds the tensors ("params", "params_ema"). None: the manifest's, else the first of
-            `params_ema`, `params`, `state_dict` that the file has, else the file itself.
+            `params_ema`, `params`, `state_dict`, `G`, `model` that the file has, else the file itself.
 
     Raises:
         WeightsError: as for `locate`; or the file is no checkpoint, holds anything but tensors, or would run code when unpickled.

@@ -264,7 +264,7 @@ def test_a_manifest_that_is_no_yaml_or_missing(folder: Path) -> None:
 TENSORS = {"a.weight": torch.arange(6.0).reshape(2, 3), "a.bias": torch.zeros(2)}
 
 
-@pytest.mark.parametrize("wrapper", [None, "params", "params_ema", "state_dict"])
+@pytest.mark.parametrize("wrapper", [None, "params", "params_ema", "state_dict", "G", "model"])
 def test_a_state_is_found_in_its_wrapper(tmp_path: Path, wrapper: str | None) -> None:
     path = tmp_path / "x.pth"
     torch.save({wrapper: TENSORS} if wrapper else TENSORS, path)

@@ -146,6 +146,15 @@ class KEEP(Section):
         return self
 
 
+class SRNet(Section):
+    """`archs.srnet_arch.SRNet`."""
+
+    type: Literal["SRNet"]
+    variant: Literal["video", "photo"] | None = None
+    window: Literal[0] | Annotated[int, Field(ge=2)] | None = None
+    dropout: Fraction | None = None
+
+
 Generator = Annotated[DMSASFFNetLite | DMSASFFNet, Field(discriminator="type")]
 Discriminator = Annotated[MultiScaleDiscriminator | VGGStyleDiscriminator256, Field(discriminator="type")]
 ClipDiscriminator = Annotated[VQGANDiscriminator | Discriminator3D, Field(discriminator="type")]
@@ -159,6 +168,7 @@ NETWORKS: dict[str, type[Section]] = {
         Discriminator3D,
         KEEP,
         MultiScaleDiscriminator,
+        SRNet,
         VGGStyleDiscriminator256,
         VQAutoEncoder,
         VQGANDiscriminator,
