@@ -61,7 +61,7 @@ class EngineModel(BaseModel):
             to_channels_last(bare)
         source = self.opt["path"].get(f"pretrain_network_{label}")
         if source is not None:
-            state = weights.load_state(source, param_key=self.opt["path"].get(f"param_key_{label}"))
+            state = self.adapt(label, bare, weights.load_state(source, param_key=self.opt["path"].get(f"param_key_{label}")))
             checkpoints.load_into(bare, state, str(source), strict=self.opt["path"].get(f"strict_load_{label}", True))
         else:
             self.initialise(label, bare)
@@ -74,6 +74,10 @@ class EngineModel(BaseModel):
 
     def initialise(self, label: str, net: nn.Module) -> None:
         """Give parts of a network that starts without weights what they need, for instance a frozen feature extractor."""
+
+    def adapt(self, label: str, net: nn.Module, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return the weights that a network starts with under its own names, and with what they may lack taken from `net`."""
+        return state
 
     def model_to_device(self, net: nn.Module) -> nn.Module:
         """Wrap `net` in DistributedDataParallel when the run is distributed; on the CPU without device ids."""
