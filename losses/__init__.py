@@ -8,6 +8,7 @@ from __future__ import annotations
 
 LOSSES: dict[str, str] = {
     "CodeLoss": "losses.code_loss",
+    "FrequencyLoss": "losses.frequency_loss",
     "GANLoss": "losses.gan_loss",
     "LPIPSLoss": "losses.lpips_loss",
     "MultiScaleGANLoss": "losses.gan_loss",

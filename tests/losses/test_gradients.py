@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.autograd import gradcheck
 
 from losses.code_loss import CodeLoss
+from losses.frequency_loss import FrequencyLoss
 from losses.gan_loss import GANLoss, MultiScaleGANLoss
 from losses.lpips_loss import LPIPSLoss
 from losses.perceptual_loss import PerceptualLoss
@@ -67,6 +68,12 @@ def test_lpips(lpips: Callable[..., LPIPSLoss]) -> None:
         direction = noise(1, 3, 64, 64, seed=3 + seed)
         along = torch.zeros(1, dtype=torch.float64, requires_grad=True)
         assert gradcheck(lambda step, way=direction: loss(picture + step * way, target), along, eps=1e-7, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["complex", "magnitude"])
+def test_frequency(kind: str) -> None:
+    loss = FrequencyLoss(0.3, kind=kind)
+    assert gradcheck(lambda picture: loss(picture, pictures(6, 1)), pictures(6, 2).requires_grad_(), eps=1e-7, atol=1e-5)
 
 
 def test_temporal() -> None:
