@@ -17,15 +17,23 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     """
     parser = arguments.parser(__doc__)
     given = parser.parse_args(argv)
-    if (given.base_path is None) == (given.input is None) or (given.input is None) != (given.output is None and not given.dry_run):
-        msg = "expected either -i INPUT -o OUTPUT or --base_path FOLDER, got neither or a mixture; see --help"
+    sources = [one for one in (given.input, given.camera, given.base_path) if one is not None]
+    has_target = given.output is not None or (given.input is not None and given.dry_run)
+    if len(sources) != 1 or has_target != (given.base_path is None):
+        msg = "expected either -i INPUT -o OUTPUT or --base_path FOLDER (or --camera N -o OUTPUT), got neither or a mixture; see --help"
         raise UserError(msg)
-    other = arguments.ONLY_FOLDERS if given.input else arguments.ONLY_VIDEO
-    names = [flag.lstrip("-").replace("-", "_") for flag in other]
-    used = [flag for flag, name in zip(other, names, strict=True) if getattr(given, name) != parser.get_default(name)]
-    if used:
-        msg = f"{', '.join(used)}: expected only with {'--base_path' if given.input else '-i and -o'}; leave it out"
-        raise UserError(msg)
+    foreign = {
+        "-i and -o": arguments.ONLY_VIDEO if given.base_path else (),
+        "--base_path": () if given.base_path else arguments.ONLY_FOLDERS,
+        "--camera": () if given.camera is not None else arguments.ONLY_CAMERA,
+        "-i": () if given.camera is None else arguments.NOT_CAMERA,
+    }
+    for form, flags in foreign.items():
+        names = [flag.lstrip("-").replace("-", "_") for flag in flags]
+        used = [flag for flag, name in zip(flags, names, strict=True) if getattr(given, name) != parser.get_default(name)]
+        if used:
+            msg = f"{', '.join(used)}: expected only with {form}; leave it out"
+            raise UserError(msg)
     return given
 
 
@@ -34,7 +42,7 @@ def main(argv: Sequence[str]) -> int:
     given = parse(argv)
     from keyframes_gan.pipeline import door  # noqa: PLC0415  # after --help has been answered
 
-    return door.restore_file(given) if given.input else door.restore_folders(given)
+    return door.restore_folders(given) if given.base_path else door.restore_source(given)
 
 
 if __name__ == "__main__":

@@ -36,6 +36,8 @@ ONLY_VIDEO = (
     "--resume",
     "--dry-run",
 )
+ONLY_CAMERA = ("--seconds", "--max-frames")
+NOT_CAMERA = ("--resume", "--dry-run")
 """Flags that belong to one form alone, by the name their value has in the result."""
 
 
@@ -54,6 +56,9 @@ def parser(description: str | None) -> argparse.ArgumentParser:
 def _add_video(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
     add("-i", "--input", type=Path, help="video, folder of images, image, or folder of videos")
+    add("--camera", metavar="N", help="live input instead of -i: 0 is the first camera; Ctrl-C ends the recording")
+    add("--seconds", type=float, help="of a camera: end after so long")
+    add("--max-frames", "--max_frames", type=int, help="of a camera: end after so many frames")
     add("-o", "--output", type=Path, help="restored video (.mp4, .mkv, .mov, .webm), or folder for a folder of videos")
     add("--suffix", default="", help="appended, after an underscore, to the name of every output video")
     add("--resume", action="store_true", help="folder of videos: leave alone what is finished, with the same input and settings")

@@ -140,7 +140,8 @@ def _one(
 def summary(outcome: Outcome) -> str:
     """Return one line on what a pass did."""
     rate = outcome.frames / outcome.seconds
-    return f"{outcome.frames} frames, {outcome.faces} faces of {outcome.people} tracks, {outcome.seconds:.1f} s ({rate:.1f} frames/s)"
+    frames = f"{outcome.frames} frames" + (f" ({outcome.dropped} dropped)" if outcome.dropped else "")
+    return f"{frames}, {outcome.faces} faces of {outcome.people} tracks, {outcome.seconds:.1f} s ({rate:.1f} frames/s)"
 
 
 def _asked(settings: Settings, restorer: Restorer) -> dict[str, Any]:

@@ -12,10 +12,13 @@ from keyframes_gan.pipeline.paper import restore_preprocessed
 from keyframes_gan.pipeline.plan import plan_of
 from keyframes_gan.pipeline.settings import SMOOTHING, Finish, Settings
 from keyframes_gan.pipeline.stream import check_targets, restore_video
+from keyframes_gan.video.camera import Camera
 from keyframes_gan.video.write import Encoding
 
 if TYPE_CHECKING:
     import argparse
+
+    from keyframes_gan.pipeline.live import Source
 
 
 def settings_of(given: argparse.Namespace) -> Settings:
@@ -64,23 +67,26 @@ def settings_of(given: argparse.Namespace) -> Settings:
     )
 
 
-def restore_file(given: argparse.Namespace) -> int:
-    """Restore one video, or every video of a folder; 0 when all are written, 2 when one of a folder is not."""
-    settings, videos = settings_of(given), batch.videos_in(given.input)
+def restore_source(given: argparse.Namespace) -> int:
+    """Restore one video, what a camera sees, or every video of a folder; 0 when all are written, 2 when one of a folder is not."""
+    settings = settings_of(given)
+    if given.camera is not None:
+        return _restore_one(given, Camera.called(given.camera, seconds=given.seconds, max_frames=given.max_frames), settings)
+    videos = batch.videos_in(given.input)
     if given.dry_run:
         for source in videos or [given.input]:
             sys.stdout.write(str(plan_of(source, settings)))
         return 0
-    return _restore_videos(given, settings) if videos else _restore_one(given, settings)
+    return _restore_videos(given, settings) if videos else _restore_one(given, given.input, settings)
 
 
-def _restore_one(given: argparse.Namespace, settings: Settings) -> int:
+def _restore_one(given: argparse.Namespace, source: Source, settings: Settings) -> int:
     if given.resume:
         msg = f"--resume: expected only with a folder of videos, got {given.input}; leave it out"
         raise UserError(msg)
     target = batch.named(given.output, given.suffix)
     check_targets(given.input, {"-o": target, "--compare": given.compare, "--report": given.report, "--tracks": given.tracks})
-    outcome = restore_video(given.input, target, settings, compare=given.compare, tracks=given.tracks)
+    outcome = restore_video(source, target, settings, compare=given.compare, tracks=given.tracks)
     for note in outcome.notes:
         sys.stderr.write(f"note: {note}\n")
     sys.stdout.write(f"{target}: {batch.summary(outcome)}\n")

@@ -17,11 +17,12 @@ from keyframes_gan.faces.track import FaceStream, FaceTracker
 from keyframes_gan.pipeline.clock import Stopwatch
 from keyframes_gan.pipeline.compositor import Compositor
 from keyframes_gan.pipeline.framing import AlignedStream, WholeFraming
+from keyframes_gan.pipeline.live import Reader, Source, ctrl_c_ends, reader_of
 from keyframes_gan.pipeline.people import Slot
 from keyframes_gan.pipeline.photos import PhotoAlbum
 from keyframes_gan.pipeline.settings import Settings
 from keyframes_gan.pipeline.tracks import TracksWriter
-from keyframes_gan.video.read import VideoReader
+from keyframes_gan.video.camera import CameraReader
 from keyframes_gan.video.write import VideoWriter
 
 if TYPE_CHECKING:
@@ -35,7 +36,11 @@ MAX_GAP = 10
 
 @dataclass
 class Outcome:
-    """What a pass did: frames written, faces restored (summed over frames), people, the mask they were pasted with, seconds."""
+    """What a pass did.
+
+    Frames written, faces restored (summed over frames), people, frames of a camera that were dropped, the mask that faces were pasted
+    with, seconds in all and per stage.
+    """
 
     source: Path
     target: Path
@@ -43,6 +48,7 @@ class Outcome:
     frames: int = 0
     faces: int = 0
     people: int = 0
+    dropped: int = 0
     seconds: float = 0.0
     mask: str = "soft"
     stage_seconds: dict[str, float] = field(default_factory=dict)
@@ -57,6 +63,7 @@ class Outcome:
             "frames": self.frames,
             "faces": self.faces,
             "people": self.people,
+            "dropped": self.dropped,
             "mask": self.mask,
             "seconds": round(self.seconds, 3),
             "frames_per_second": round(self.frames / self.seconds, 3) if self.seconds else None,
@@ -68,11 +75,11 @@ class Outcome:
 class Output:
     """The restored video and, on request, the comparison video and the list of faces beside it."""
 
-    def __init__(self, reader: VideoReader, target: Path, compare: Path | None, tracks: Path | None, settings: Settings) -> None:
+    def __init__(self, reader: Reader, target: Path, compare: Path | None, tracks: Path | None, settings: Settings) -> None:
         info = reader.info
         self._fps = settings.fps
         rate, tick = (settings.fps, 1 / settings.fps) if settings.fps else (info.rate, info.time_base)
-        streams = None if reader.is_pictures or settings.fps else reader.path
+        streams = None if settings.fps else reader.companions_from
         left_out = streams is None and info.audio_streams + info.subtitle_streams > 0
         self._notes = ["--save_video_fps: sound and subtitles are left out, they would not fit the new times"] if left_out else []
         self._stack = contextlib.ExitStack()
@@ -114,17 +121,17 @@ class Output:
             self._pair.write(report.side_by_side([before, slot.picture], LABELS), time)
 
 
-def check_targets(source: Path, targets: dict[str, Path | None]) -> None:
+def check_targets(source: Path | None, targets: dict[str, Path | None]) -> None:
     """Refuse outputs that would overwrite the input or one another, and folders that are not there, before any work is done.
 
     Args:
-        source: the input.
+        source: the input; None when it is no file.
         targets: outputs by flag; None where none is wanted.
 
     Raises:
         MediaError: one line naming the flag and the file.
     """
-    taken = {source.resolve(): "-i"}
+    taken = {} if source is None else {source.resolve(): "-i"}
     for flag, path in targets.items():
         if path is None:
             continue
@@ -162,7 +169,7 @@ def face_stream(settings: Settings) -> FaceStream:
 
 
 def restore_video(
-    source: Path,
+    source: Source,
     target: Path,
     settings: Settings,
     *,
@@ -174,7 +181,7 @@ def restore_video(
     """Restore every face in `source` and write `target`: same frames, times, colours, sound and subtitles.
 
     Args:
-        source: a video, a folder of images or an image.
+        source: a video, a folder of images, an image, or a `Camera`: then Ctrl-C ends the recording.
         target: .mp4, .m4v, .mov, .mkv or .webm; appears only when complete.
         settings: what to do.
         compare: also write input and output side by side.
@@ -184,31 +191,37 @@ def restore_video(
 
     Raises:
         MediaError: `source` cannot be read to its end, or an output cannot be written.
-        FaceError: no face in the video (unless `settings.no_face` is "copy"), or none in a photo.
+        FaceError: no face in the video (unless it is a camera's or `settings.no_face` is "copy"), or none in a photo.
         WeightsError: the restorer's weights cannot be had.
     """
     clock, start = Stopwatch(), time.perf_counter()
-    check_targets(source, {"-o": target, "--compare": compare, "--tracks": tracks})
-    outcome = Outcome(source, target, settings.restorer)
-    with VideoReader(source) as reader:
-        restorer = restorer or build_restorer(settings)
+    check_targets(source if isinstance(source, Path) else None, {"-o": target, "--compare": compare, "--tracks": tracks})
+    reader = reader_of(source)
+    restorer = restorer or build_restorer(settings)
+    stream = AlignedStream() if settings.has_aligned else face_stream(settings)
+    album = PhotoAlbum(settings.references, settings.detector)
+    outcome = Outcome(reader.path, target, settings.restorer)
+    with reader, ctrl_c_ends(reader):
         framing = WholeFraming.of(restorer.spec, reader.info) if settings.has_aligned else None
-        stream = AlignedStream() if settings.has_aligned else face_stream(settings)
-        album = PhotoAlbum(settings.references, settings.detector)
         compositor = Compositor(restorer, settings, album, clock, framing=framing)
         with Output(reader, target, compare, tracks, settings) as output:
             _run(reader, stream, compositor, output, clock, outcome, progress=progress)
-            if not compositor.faces and settings.no_face == "error":
+            if not compositor.faces and isinstance(reader, CameraReader):
+                outcome.notes.append("no face was seen; the recording is as the camera gave it")
+            elif not compositor.faces and settings.no_face == "error":
                 msg = f"{source}: expected a face, found none in {outcome.frames} frames; try --detector dlib-cnn, or --no-face copy"
                 raise FaceError(msg)
         outcome.notes += [*album.notes(), *compositor.notes, *output.notes]
+        if isinstance(reader, CameraReader):
+            outcome.dropped = reader.dropped
+            outcome.notes += reader.notes
     outcome.faces, outcome.people, outcome.mask = compositor.faces, compositor.people, compositor.mask
     outcome.seconds, outcome.stage_seconds = time.perf_counter() - start, clock.seconds
     return outcome
 
 
 def _run(
-    reader: VideoReader,
+    reader: Reader,
     stream: FaceStream | AlignedStream,
     compositor: Compositor,
     output: Output,

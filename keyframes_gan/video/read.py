@@ -177,37 +177,43 @@ def _inspect(path: Path) -> Source:
             msg = f"{path}: has a video stream without frames"
             raise MediaError(msg)
         pictures_.close()
-        time_base = Fraction(stream.time_base or Fraction(1, _MICROSECONDS))
-        upright = Upright.of(first)
-        width, height = (first.height, first.width) if upright.transpose else (first.width, first.height)
-        duration = None
-        if stream.duration is not None:
-            duration = stream.duration * time_base
-        elif container.duration is not None:
-            duration = Fraction(container.duration, _MICROSECONDS)
-        info = VideoInfo(
-            path=path,
-            width=width,
-            height=height,
-            rotation=upright.rotation,
-            time_base=time_base,
-            rate=Fraction(stream.average_rate or stream.guessed_rate or stream.base_rate or DEFAULT_RATE),
-            frames=stream.frames or None,
-            duration=duration,
-            codec=stream.codec_context.name,
-            pixel_format=first.format.name,
-            bit_depth=max(component.bits for component in first.format.components),
-            color_space=color.name(color.SPACES, first.colorspace),
-            color_range=color.name(color.RANGES, first.color_range),
-            color_primaries=color.name(color.PRIMARIES, stream.codec_context.color_primaries),
-            color_trc=color.name(color.TRANSFERS, stream.codec_context.color_trc),
-            audio_streams=len(container.streams.audio),
-            subtitle_streams=len(container.streams.subtitles),
-        )
         aspect = Fraction(stream.sample_aspect_ratio) if stream.sample_aspect_ratio else None  # PyAV 19 has a type of its own
+        upright = Upright.of(first)
         if aspect is not None and upright.transpose:
             aspect = 1 / aspect
-        return Source(info, (first.pts or 0) * time_base, upright, aspect)
+        info = described(path, container, stream, first)
+        return Source(info, (first.pts or 0) * info.time_base, upright, aspect)
+
+
+def described(path: Path, container: InputContainer, stream: VideoStream, first: VideoFrame) -> VideoInfo:
+    """Return the public facts of a stream whose first picture is `first`."""
+    time_base = Fraction(stream.time_base or Fraction(1, _MICROSECONDS))
+    upright = Upright.of(first)
+    width, height = (first.height, first.width) if upright.transpose else (first.width, first.height)
+    duration = None
+    if stream.duration is not None:
+        duration = stream.duration * time_base
+    elif container.duration is not None:
+        duration = Fraction(container.duration, _MICROSECONDS)
+    return VideoInfo(
+        path=path,
+        width=width,
+        height=height,
+        rotation=upright.rotation,
+        time_base=time_base,
+        rate=Fraction(stream.average_rate or stream.guessed_rate or stream.base_rate or DEFAULT_RATE),
+        frames=stream.frames or None,
+        duration=duration,
+        codec=stream.codec_context.name,
+        pixel_format=first.format.name,
+        bit_depth=max(component.bits for component in first.format.components),
+        color_space=color.name(color.SPACES, first.colorspace),
+        color_range=color.name(color.RANGES, first.color_range),
+        color_primaries=color.name(color.PRIMARIES, stream.codec_context.color_primaries),
+        color_trc=color.name(color.TRANSFERS, stream.codec_context.color_trc),
+        audio_streams=len(container.streams.audio),
+        subtitle_streams=len(container.streams.subtitles),
+    )
 
 
 def inspect(path: Path | str) -> Source:
@@ -285,6 +291,11 @@ class VideoReader:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
+
+    @property
+    def companions_from(self) -> Path | None:
+        """The file with sound and subtitles; images have none."""
+        return None if self.is_pictures else self.path
 
     def close(self) -> None:
         """Close every file that an unfinished iteration holds open."""

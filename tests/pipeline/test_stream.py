@@ -322,7 +322,7 @@ class WithoutKeyFrames(VideoReader):
 def test_photos_of_the_person_reach_the_restorer(
     portrait_video: Path, tmp_path: Path, record: Any, frames_of: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stream, "VideoReader", WithoutKeyFrames)
+    monkeypatch.setattr(stream, "reader_of", WithoutKeyFrames)
     recorder = record(crop_sizes=(256,))
     write_png(frames_of(portrait_video)[6][2], tmp_path / "photo.png")
     outcome = restore_video(portrait_video, tmp_path / "out.mkv", settings(references=(tmp_path / "photo.png",)), progress=False)
