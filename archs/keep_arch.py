@@ -227,10 +227,9 @@ class KEEP(nn.Module):
         return self
 
     def compile_parts(self, **options: Any) -> KEEP:  # noqa: ANN401
-        """Compile looking at frames, the gain, and restoring a frame, in place; `options` of `torch.compile`. Returns itself."""
-        for name in ("_look", "_next"):
+        """Compile looking at frames and restoring a frame, in place; `options` of `torch.compile`. Returns itself."""
+        for name in ("_look", "_step"):
             setattr(self, name, torch.compile(getattr(self, name), fullgraph=True, **options))
-        self.kalman_filter.compile(fullgraph=True, **options)
         return self
 
     def _look_at(self, rows: list[Tensor], *, need_upscale: bool) -> list[Looked | None]:
@@ -239,11 +238,10 @@ class KEEP(nn.Module):
         if need_upscale and len(pictures):
             pictures = F.interpolate(pictures, scale_factor=float(UPSCALE), mode="bilinear", align_corners=False)
         if len(pictures) and tuple(pictures.shape[1:]) != (3, self.img_size, self.img_size):
-            wanted, got = (3, self.img_size, self.img_size), tuple(pictures.shape[1:])
-            msg = f"KEEP: expected frames of {wanted}, got {got}; crop the faces to that size"
+            msg = f"KEEP: expected frames of {(3, self.img_size, self.img_size)}, got {tuple(pictures.shape[1:])}; crop to that size"
             raise ValueError(msg)
-        parts = [self._look(part) for part in pictures.split(self.frames_at_once)] if len(pictures) else []
-        look = Looked.joined(parts) if parts else None
+        parts = pictures.split(self.frames_at_once) if len(pictures) else ()
+        look = Looked.joined([self._look(part.clone(memory_format=torch.contiguous_format)) for part in parts]) if parts else None
         ends = torch.tensor([0, *map(len, rows)]).cumsum(0).tolist()
         return [look[start:end] if look is not None and end > start else None for start, end in pairwise(ends)]
 
@@ -319,10 +317,14 @@ class KEEP(nn.Module):
         return Before(torch.cat((begun.output, continued.output))[order], crossed), scores, mixed
 
     def _next(self, look: Looked, gain: Tensor, flow: Tensor, before: Before | None) -> tuple[Before, Tensor, Tensor]:
+        """Call `_step` with copies laid out in one way, strides of axes of length 1 included, so that it is compiled for few cases."""
+        gain, flow = (made.clone(memory_format=torch.contiguous_format) for made in (gain, flow))
+        return self._step(look.laid_out(), gain, flow, None if before is None else before.laid_out())
+
+    def _step(self, look: Looked, gain: Tensor, flow: Tensor, before: Before | None) -> tuple[Before, Tensor, Tensor]:
         """Restore one frame of each track from the one before it, or, where `before` is None, as a track's first.
 
-        No gradient flows into the output of the frame before: training through the whole past would need its memory, too. Into
-        its cross-frame features gradients do flow.
+        No gradient flows into the output of the frame before, which would take the memory of the whole past, but into its features.
 
         Args:
             look: what is known of the frame alone, (B, ...).
@@ -331,8 +333,7 @@ class KEEP(nn.Module):
             before: the frame before.
 
         Returns:
-            What the next frame needs, the output among it, the scores of the codes (B, h * w, codebook_size), and the features they
-            were chosen by (B, C, h, w).
+            What the next frame needs, the scores of the codes (B, h * w, codebook_size), what they were chosen by (B, C, h, w).
         """
         mixed = look.features
         if before is not None:

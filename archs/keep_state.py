@@ -37,6 +37,10 @@ class Looked:
     def __len__(self) -> int:
         return len(self.features)
 
+    def laid_out(self) -> Looked:
+        """Return a copy of frames (N, ...) in channels-last memory, whatever they were cut from."""
+        return Looked(_channels_last(self.features), {side: _channels_last(tap) for side, tap in self.taps.items()}, self.motion)
+
     def copy(self) -> Looked:
         """Return a copy that keeps no larger tensor alive."""
         return Looked(self.features.clone(), {side: tap.clone() for side, tap in self.taps.items()}, self.motion.clone())
@@ -72,6 +76,10 @@ class Before:
 
     output: Tensor
     crossed: dict[int, Tensor]
+
+    def laid_out(self) -> Before:
+        """Return a copy in channels-last memory."""
+        return Before(_channels_last(self.output), {side: _channels_last(made) for side, made in self.crossed.items()})
 
 
 @dataclass(frozen=True)
@@ -121,6 +129,10 @@ class Insides:
     gains: Tensor
     mixed: Tensor
     crossed: dict[int, Tensor]
+
+
+def _channels_last(features: Tensor) -> Tensor:
+    return features.clone(memory_format=torch.channels_last)
 
 
 def _nbytes(thing: object) -> int:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import gc
 import importlib.util
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from keyframes_gan.errors import WeightsError
 from keyframes_gan.restorers import keep
 from keyframes_gan.types import BatchRestorer, FaceClip, RestorerSpec
 
+Compiling = Callable[[str | Callable[..., object]], keep.Keep]
 SIZE = 32
 TINY: dict[str, Any] = {
     "img_size": SIZE,
@@ -147,6 +149,76 @@ def test_a_failure_leaves_the_states(tiny: keep.Keep, monkeypatch: pytest.Monkey
     with pytest.raises(torch.OutOfMemoryError):
         tiny.restore_many([clip(2), clip(3)], states)
     assert [state.track for state in states] == [None, None]
+
+
+@pytest.fixture
+def compiling(tiny: keep.Keep) -> Iterator[Compiling]:
+    """Give `made(backend)`: a restorer that compiles after three frames."""
+    network = copy.deepcopy(tiny._network)
+    compiled = KEEP.compile_parts
+
+    def made(backend: str | Callable[..., object]) -> keep.Keep:
+        network.compile_parts = lambda: compiled(network, backend=backend)
+        return keep.Keep(network, tiny.spec, device=torch.device("cpu"), compile_after=3)
+
+    yield made
+    torch.compiler.reset()
+    torch.compiler.set_stance("default")
+
+
+def test_it_compiles_when_that_pays_whatever_the_clips(tiny: keep.Keep, compiling: Compiling) -> None:
+    """Traced only. More shapes than `torch.compile` would make versions of: it must see that sizes vary."""
+    restorer = compiling("eager")
+    states, plain = ([one.start(row) for row in range(4)] for one in (restorer, tiny))
+    for step, (tracks, frames, ahead) in enumerate(
+        [(1, 3, 0), (1, 4, 1), (2, 5, 2), (4, 6, 2), (3, 7, 3), (2, 6, 0), (1, 1, 0), (4, 2, 1), (4, 9, 0)]
+    ):
+        clips = [replace(clip(frames, 10 * step + row), ahead=ahead) for row in range(tracks)]
+        traced = restorer.restore_many(clips, states[:tracks])
+        assert restorer._compiled is (step > 0)
+        for one, other in zip(traced, tiny.restore_many(clips, plain[:tracks]), strict=True):
+            near(one, other)
+
+
+def test_where_compiling_fails_it_says_so_and_goes_on(tiny: keep.Keep, compiling: Compiling) -> None:
+    def broken(graph: object, inputs: object) -> object:
+        msg = "no such compiler"
+        raise RuntimeError(msg)
+
+    restorer, given = compiling(broken), clip(6)
+    state = restorer.start(0)
+    first = restorer.restore(of(given.crops[:3]), state)
+    with pytest.warns(RuntimeWarning, match="no such compiler"):
+        second = restorer.restore(of(given.crops[3:5]), state)
+    third = restorer.restore(of(given.crops[5:]), state)
+    plain = tiny.start(0)
+    for made, crops in ((first, given.crops[:3]), (second, given.crops[3:5]), (third, given.crops[5:])):
+        near(made, tiny.restore(of(crops), plain))
+
+
+@pytest.mark.parametrize(("gib", "frames"), [(0.2, 4), (6.5, 6), (12, 12), (140, 16)])
+def test_a_gpu_encodes_as_many_frames_together_as_its_memory_allows(gib: float, frames: int) -> None:
+    assert keep.frames_together(int(gib * 2**30)) == frames
+
+
+@pytest.mark.parametrize(
+    ("device", "compute", "triton", "compiler", "expected"),
+    [
+        ("cuda", (9, 0), True, "gcc", True),
+        ("cuda", (6, 1), True, "gcc", False),
+        ("cuda", (9, 0), False, "gcc", False),
+        ("cuda", (9, 0), True, None, False),
+        ("cpu", (9, 0), True, "gcc", False),
+    ],
+)
+def test_it_compiles_only_where_all_that_takes_is_there(
+    monkeypatch: pytest.MonkeyPatch, device: str, compute: tuple[int, int], triton: bool, compiler: str | None, expected: bool
+) -> None:
+    monkeypatch.delenv("CC", raising=False)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _device: compute)
+    monkeypatch.setattr(keep.importlib.util, "find_spec", lambda _name: "found" if triton else None)
+    monkeypatch.setattr(keep.shutil, "which", lambda name: name if name == compiler else None)
+    assert keep.can_compile(torch.device(device)) is expected
 
 
 def test_it_is_never_a_silent_default() -> None:
