@@ -65,9 +65,11 @@ class VectorQuantizer(nn.Module):
         return features + (chosen - features).detach(), loss, stats
 
     def distances(self, tokens: Tensor) -> Tensor:
-        """Return the squared distances of tokens (N, count, emb_dim) to all rows, (N, count, codebook_size)."""
+        """Return the squared distances of tokens (N, count, emb_dim) to all rows, (N, count, codebook_size), in the rows' precision."""
         rows = self.embedding.weight
-        return tokens.square().sum(-1, keepdim=True) + rows.square().sum(-1) - 2 * tokens @ rows.t()
+        with torch.autocast(tokens.device.type, enabled=False):
+            tokens = tokens.to(rows.dtype)
+            return tokens.square().sum(-1, keepdim=True) + rows.square().sum(-1) - 2 * tokens @ rows.t()
 
     def lookup(self, indices: Tensor, size: tuple[int, int]) -> Tensor:
         """Return the rows named by `indices` (N, h * w) as features (N, emb_dim, h, w) of `size` (h, w)."""

@@ -4,4 +4,7 @@ from __future__ import annotations
 
 MODELS: dict[str, str] = {
     "DMSASFFNetModel": "keyframes_gan.models.dmsasff_model",
+    "KEEPGANModel": "keyframes_gan.models.keep_model",
+    "KEEPModel": "keyframes_gan.models.keep_model",
+    "VQGANModel": "keyframes_gan.models.vqgan_model",
 }

@@ -1,0 +1,83 @@
+"""Networks and options of toy size for the recipes of the VQGAN and KEEP, without an options file."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+SIZE = 64
+VQGAN: dict[str, Any] = {
+    "img_size": SIZE,
+    "nf": 32,
+    "ch_mult": [1, 1, 2],
+    "res_blocks": 1,
+    "attn_resolutions": [16],
+    "codebook_size": 32,
+    "emb_dim": 32,
+}
+KEEP: dict[str, Any] = {
+    **VQGAN,
+    "dim_embd": 64,
+    "n_head": 2,
+    "n_layers": 1,
+    "kalman_attn_head_dim": 8,
+    "num_uncertainty_layers": 1,
+    "flow_type": "none",
+}
+TRAIN: dict[str, Any] = {
+    "total_iter": 100,
+    "ema_decay": 0.5,
+    "optim_g": {"type": "Adam", "lr": 1e-3},
+    "scheduler": {"type": "MultiStepLR", "milestones": [1000]},
+    "pixel_opt": {"type": "L1Loss"},
+}
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Callable[..., Any]:
+    """Give `make(model_type, network_g, **sections)`: a model; sections `train`, `path`, `network_d` add to or replace what is there."""
+    from keyframes_gan import registry  # noqa: PLC0415  # slow to import
+
+    def build(kind: str, network: dict[str, Any], *, train: bool = True, **sections: Any) -> Any:
+        registry.register_all()
+        opt: dict[str, Any] = {"name": "t", "model_type": kind, "is_train": train, "manual_seed": 0, "num_gpu": 0, "device": "cpu"}
+        opt |= {"dist": False, "rank": 0, "world_size": 1, "options_sha256": "", "commit": "", "network_g": network}
+        opt |= {"datasets": {"train": {"batch_size_per_gpu": 2}}, "logger": {}, "val": {"metrics": {}}}
+        opt["train"] = {**TRAIN, **sections.pop("train_options", {})}
+        opt["path"] = {"models": str(tmp_path), "training_states": str(tmp_path), "log": str(tmp_path), **sections.pop("path", {})}
+        torch.manual_seed(0)
+        return registry.build_model({**opt, **sections})
+
+    logging.getLogger("basicsr").setLevel(logging.ERROR)
+    return build
+
+
+@pytest.fixture
+def step() -> Callable[..., dict[str, float]]:
+    """Give `step(model, data, iteration)`: makes one iteration and returns what is logged."""
+
+    def go(model: Any, data: dict[str, Any], iteration: int = 1) -> dict[str, float]:
+        model.update_learning_rate(iteration)
+        model.feed_data(data)
+        model.optimize_parameters(iteration)
+        logged: dict[str, float] = model.get_current_log()
+        return logged
+
+    return go
+
+
+@pytest.fixture(scope="session")
+def lpips_files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Give the options' keys of LPIPS's two files, made with random numbers (the heads positive, as they are)."""
+    from archs.lpips_arch import LPIPS  # noqa: PLC0415
+
+    torch.manual_seed(0)
+    state, folder = LPIPS().state_dict(), tmp_path_factory.mktemp("lpips")
+    torch.save({key: value for key, value in state.items() if key.startswith("features")}, folder / "alexnet.pth")
+    torch.save({key: value.abs() for key, value in state.items() if key.startswith("lin")}, folder / "heads.pth")
+    return {"pretrain_network_alexnet": str(folder / "alexnet.pth"), "pretrain_network_lpips": str(folder / "heads.pth")}
