@@ -3,13 +3,15 @@
 Each point is replaced by the value at its own time of a straight line fitted to its neighbours in time with Gaussian weights (local
 linear regression, Cleveland 1979). Well inside a track that is plain Gaussian smoothing; at its ends a moving face does not lag.
 The streaming form holds a fixed number of frames back and gives exactly what smoothing the whole clip would give.
+
+The 1-euro filter can be chosen instead: it knows nothing of the future, smooths a resting face and gives way to a moving one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +23,13 @@ if TYPE_CHECKING:
 
 REACH = 3.0
 """Half the window, in standard deviations."""
+
+
+Smoother = Literal["gaussian", "one-euro"]
+SPEED_GAIN = 30.0
+"""1-euro filter: by how much its cut-off, in cycles a frame, grows with the speed of a point, in face heights a frame."""
+SPEED_ALPHA = 0.2
+"""1-euro filter: weight of the newest difference in a point's speed, a cut-off of 1 Hz at 25 frames a second."""
 
 
 @dataclass(frozen=True)
@@ -106,12 +115,49 @@ def bridge(points: npt.NDArray[np.float32], seen: BoolArray) -> npt.NDArray[np.f
     return filled
 
 
+class OneEuro:
+    """The 1-euro filter (Casiez, Roussel and Vogel, CHI 2012) of one uninterrupted run of landmarks: give it frame after frame.
+
+    Each coordinate is low-passed exponentially, its cut-off growing with its own low-passed speed.
+
+    Args:
+        sigma: noise of a face at rest is reduced as much as by a Gaussian window of so many frames, to 1 / (2 sqrt(pi) sigma) of its
+            variance; less than 0.3 leaves points as they are.
+    """
+
+    def __init__(self, sigma: float) -> None:
+        kept = min(1 / (2 * np.sqrt(np.pi) * sigma), 1.0) if sigma > 0 else 1.0
+        alpha = 2 * kept / (1 + kept)
+        self._rest = alpha / (1 - alpha) if alpha < 1 else np.inf
+        self._last: tuple[npt.NDArray[np.float64], ...] | None = None
+
+    def __call__(self, points: Points) -> Points:
+        """Return the next frame's landmarks (K, 2), smoothed, float32."""
+        given = points.astype(np.float64)
+        if self._last is None:
+            self._last = given, given, np.zeros_like(given)
+            return points
+        before, value, speed = self._last
+        speed = speed + SPEED_ALPHA * (given - before - speed)
+        height = max(float(np.ptp(given[:, 1])), 1.0)
+        # A low-pass of cut-off f cycles a frame gives the newest sample the weight w / (1 + w), w = 2 pi f.
+        turned = self._rest + 2 * np.pi * SPEED_GAIN * np.abs(speed) / height
+        value = value + (given - value) / (1 + 1 / turned)
+        self._last = given, value, speed
+        return value.astype(np.float32)
+
+
 @dataclass
 class _Life:
-    """What is remembered of one track: its recent observations by frame, and whether it was believed at any time."""
+    """What is remembered of one track: its recent observations by frame, whether it was believed at any time, its filter.
+
+    `filtered`: the frame that the filter was given last.
+    """
 
     seen: dict[int, Observation] = field(default_factory=dict)
     confirmed: bool = False
+    filter: OneEuro | None = None
+    filtered: int = -1
 
 
 class TrackSmoother:
@@ -121,16 +167,18 @@ class TrackSmoother:
         sigma: of the Gaussian window, in frames; 0 switches smoothing off.
         look_ahead: frames that are held back. Must cover half the window and the longest gap.
         max_gap: the longest run of frames without the face that is bridged.
+        kind: "gaussian", or "one-euro" (see `OneEuro`).
 
     Raises:
         ValueError: `look_ahead` is too short for the other two.
     """
 
-    def __init__(self, *, sigma: float = 1.5, look_ahead: int = 15, max_gap: int = 10) -> None:
+    def __init__(self, *, sigma: float = 1.5, look_ahead: int = 15, max_gap: int = 10, kind: Smoother = "gaussian") -> None:
         if sigma < 0 or max_gap < 0 or half_window(sigma) + max_gap > look_ahead:
             msg = f"TrackSmoother: expected look_ahead >= {half_window(sigma)} + {max_gap} (half the window + max_gap), got {look_ahead}"
             raise ValueError(msg)
         self._sigma, self._look_ahead, self._max_gap = sigma, look_ahead, max_gap
+        self._kind = kind
         self._lives: dict[int, _Life] = {}
         self._waiting: list[int] = []
         self._cuts: set[int] = set()
@@ -181,7 +229,6 @@ class TrackSmoother:
         self._cuts = {cut for cut in self._cuts if cut >= before}
 
     def _face(self, key: int, life: _Life, index: int) -> SmoothFace | None:
-        reach = half_window(self._sigma)
         indices = self._run(sorted(life.seen), index)
         if indices is None:
             return None
@@ -189,11 +236,21 @@ class TrackSmoother:
         seen = np.isin(frames, indices)
         points = np.zeros((len(frames), *life.seen[indices[0]].points.shape), np.float32)
         points[seen] = np.stack([life.seen[known].points for known in indices])
-        near = np.abs(frames - index) <= reach
-        weights = line_weights(frames[near] - index, self._sigma)
-        value = np.tensordot(weights, bridge(points, seen)[near].astype(np.float64), axes=1).astype(np.float32)
+        value = self._value(life, index, frames, bridge(points, seen))
         here = life.seen.get(index)
         return SmoothFace(key, value, here is not None, here.score if here else 0.0)
+
+    def _value(self, life: _Life, index: int, frames: npt.NDArray[np.int64], points: npt.NDArray[np.float32]) -> Points:
+        """Return the smoothed landmarks of the frame `index`, given those of an uninterrupted run of `frames` around it."""
+        if self._kind == "gaussian":
+            near = np.abs(frames - index) <= half_window(self._sigma)
+            weights = line_weights(frames[near] - index, self._sigma)
+            value: Points = np.tensordot(weights, points[near].astype(np.float64), axes=1).astype(np.float32)
+            return value
+        if life.filter is None or life.filtered != index - 1:
+            life.filter = OneEuro(self._sigma)
+        life.filtered = index
+        return life.filter(points[index - frames[0]])
 
     def _run(self, known: list[int], index: int) -> list[int] | None:
         """Return the observed frames around `index` that no gap longer than `max_gap` parts from it; None outside of all of them."""

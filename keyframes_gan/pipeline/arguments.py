@@ -130,6 +130,7 @@ def _add_shared(made: argparse.ArgumentParser) -> None:
     add("--max-faces", type=int, help="restore only so many faces at a time, the largest (default: all)")
     smoothing = "landmark smoothing, standard deviation in frames (default: 1.5; --protocol paper: 5)"
     add("--smoothing", type=float, help=smoothing)
+    add("--smoother", default="gaussian", help="gaussian (default), or one-euro, which lets fast movements through")
     add("--codec", default="h264", help="h264 (default), hevc, av1, ffv1")
     add("--quality", type=float, default=17.0, help="constant rate factor of the output, lower is better (default: 17)")
     add("--preset", default="medium", help="encoder preset, ultrafast to veryslow (default: medium)")

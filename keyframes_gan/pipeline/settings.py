@@ -11,6 +11,7 @@ from keyframes_gan import restorers
 from keyframes_gan.errors import UserError
 from keyframes_gan.faces.blend import Blend
 from keyframes_gan.faces.parse import Mask
+from keyframes_gan.faces.smooth import Smoother
 from keyframes_gan.keyframes.memory import POLICIES
 from keyframes_gan.video.write import Encoding
 
@@ -83,6 +84,7 @@ class Settings:
         every: the whole picture is searched for faces every so many frames.
         max_faces: restore only so many faces at a time, the largest; None for all.
         smoothing: standard deviation in frames of the landmark smoothing, 0 (none) to 10; more than 1.6 lengthens the look-ahead.
+        smoother: "gaussian", in a window around each frame, or "one-euro", which looks back only.
         max_length: most frames of a clip; None for what the restorer asks for.
         overlap: frames that neighbouring clips share; None for what the restorer asks for.
         protocol: "stream": what the restorer remembers goes on from clip to clip. "paper": every clip begins anew.
@@ -110,6 +112,7 @@ class Settings:
     every: int = 10
     max_faces: int | None = None
     smoothing: float = 1.5
+    smoother: Smoother = "gaussian"
     max_length: int | None = None
     overlap: int | None = None
     protocol: str = "stream"
@@ -129,6 +132,7 @@ class Settings:
             (1 <= self.every <= MAX_EVERY, f"--detect-every: expected 1 to {MAX_EVERY} frames, got {self.every}"),
             (self.max_faces is None or self.max_faces >= 1, f"--max-faces: expected at least 1, got {self.max_faces}"),
             (0 <= self.smoothing <= MAX_SMOOTHING, f"--smoothing: expected 0 to {MAX_SMOOTHING:.0f} frames, got {self.smoothing}"),
+            (self.smoother in get_args(Smoother), f"--smoother: expected one of {', '.join(get_args(Smoother))}, got {self.smoother!r}"),
             (self.max_length is None or self.max_length >= 1, f"--max_length: expected at least 1 frame, got {self.max_length}"),
             (self.overlap is None or self.overlap >= 0, f"--overlap: expected 0 or more frames, got {self.overlap}"),
             (self.protocol in PROTOCOLS, f"--protocol: expected one of {', '.join(PROTOCOLS)}, got {self.protocol!r}"),

@@ -151,7 +151,7 @@ def look_ahead_of(settings: Settings) -> int:
 
 def smoother_of(settings: Settings) -> TrackSmoother:
     """Return the landmark smoother."""
-    return TrackSmoother(sigma=settings.smoothing, look_ahead=look_ahead_of(settings), max_gap=MAX_GAP)
+    return TrackSmoother(sigma=settings.smoothing, look_ahead=look_ahead_of(settings), max_gap=MAX_GAP, kind=settings.smoother)
 
 
 def build_restorer(settings: Settings) -> Restorer:

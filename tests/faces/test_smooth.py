@@ -6,7 +6,17 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from keyframes_gan.faces.smooth import Observation, SmoothFrame, TrackSmoother, bridge, half_window, line_weights, smooth
+from keyframes_gan.faces.smooth import (
+    SPEED_GAIN,
+    Observation,
+    OneEuro,
+    SmoothFrame,
+    TrackSmoother,
+    bridge,
+    half_window,
+    line_weights,
+    smooth,
+)
 
 BOX = np.array([0, 0, 10, 10], np.float32)
 
@@ -123,3 +133,52 @@ def test_a_look_ahead_that_cannot_do_is_refused() -> None:
 
 def test_an_empty_stream() -> None:
     assert TrackSmoother().flush() == []
+
+
+def standing(height: float) -> npt.NDArray[np.float64]:
+    """A face whose landmarks lie on a line of that height."""
+    return np.stack([np.zeros(68), np.linspace(0, height, 68)], axis=1)
+
+
+@pytest.mark.parametrize("sigma", [0.5, 1.5, 5.0])
+def test_one_euro_calms_a_resting_face_as_the_gaussian_does(sigma: float) -> None:
+    """So large a face that its noise is no movement."""
+    noise = np.random.default_rng(2).normal(size=(1500, 68, 2)) * 100
+    smoother = OneEuro(sigma)
+    got = np.stack([smoother((standing(1e9) + each).astype(np.float32)) for each in noise])[:, :, 0]
+    assert got[100:].std() == pytest.approx(100 * np.sqrt(1 / (2 * np.sqrt(np.pi) * sigma)), rel=0.03)
+
+
+@pytest.mark.parametrize("speed", [0.5, 2.0, 8.0])
+def test_one_euro_lags_less_behind_a_faster_face(speed: float) -> None:
+    """Behind a steady movement an exponential low-pass lags by v (1 - a) / a; here a / (1 - a) = 2 pi (rest + gain v / height)."""
+    kept = 1 / (2 * np.sqrt(np.pi) * 1.5)
+    smoother = OneEuro(1.5)
+    for index in range(120):
+        got = smoother(np.add(standing(200), [speed * index, 0]).astype(np.float32))
+    lag = speed / (2 * kept / (1 - kept) + 2 * np.pi * SPEED_GAIN * speed / 200)
+    np.testing.assert_allclose(got[:, 0], speed * 119 - lag, atol=1e-3)
+    assert lag < 1.1
+
+
+def test_one_euro_begins_anew_after_a_long_gap_and_a_cut_not_after_a_short_one() -> None:
+    """The face lies 60 pixels further after every break."""
+    places = [*range(10), *range(14, 20), *range(35, 45)]
+    where = {index: 0.0 if index < 10 else 60.0 if index < 20 else 120.0 for index in places}
+
+    def observed(index: int, track: int, x: float) -> Observation:
+        return Observation(track, index, BOX, np.add(standing(1e6), [x, 0]).astype(np.float32), 1.0, True)
+
+    observations = [observed(index, 0, x) for index, x in where.items()] + [observed(index, 1, 9.0) for index in range(45, 50)]
+    got = values(run(TrackSmoother(kind="one-euro", sigma=3, look_ahead=20), 50, observations, cuts=(45,)), 0)
+    assert got[9] == pytest.approx(0)
+    assert got[10] < got[14] < 60
+    assert got[35] == pytest.approx(120)
+    again = run(TrackSmoother(kind="one-euro", sigma=3, look_ahead=20), 50, observations, cuts=(45,))
+    assert set(values(again, 1).values()) == {9.0}
+
+
+def test_one_euro_without_smoothing_gives_what_it_got() -> None:
+    points = walk(20)
+    smoother = OneEuro(0.0)
+    np.testing.assert_allclose(np.stack([smoother(each) for each in points]), points, rtol=1e-6)

@@ -220,6 +220,7 @@ def test_names_of_the_public_script_are_understood() -> None:
     assert (given.detector, given.fps, given.min_identity) == ("retinaface_resnet50", Fraction(30000, 1001), 0.9)
     assert (given.protocol, given.smoothing) == ("paper", 5.0)
     assert settings_from("--protocol", "paper", "--smoothing", "2").smoothing == 2
+    assert settings_from("--smoother", "one-euro").smoother == "one-euro"
     plain = settings_from("--all-faces")
     assert (plain.only_center_face, plain.smoothing, plain.max_length, plain.fps) == (False, 1.5, None, None)
 

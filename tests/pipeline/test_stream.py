@@ -291,6 +291,7 @@ def test_outputs_that_would_overwrite_something_are_refused(tmp_path: Path, targ
         {"smoothing": -1},
         {"smoothing": float("nan")},
         {"smoothing": 11},
+        {"smoother": "kalman"},
         {"no_face": "skip"},
     ],
 )
