@@ -1,4 +1,4 @@
-"""Networks and options of toy size for the recipes of the VQGAN and KEEP, without an options file."""
+"""Models of the VQGAN's and KEEP's recipes without an options file."""
 
 from __future__ import annotations
 
@@ -10,25 +10,6 @@ from typing import Any
 import pytest
 import torch
 
-SIZE = 64
-VQGAN: dict[str, Any] = {
-    "img_size": SIZE,
-    "nf": 32,
-    "ch_mult": [1, 1, 2],
-    "res_blocks": 1,
-    "attn_resolutions": [16],
-    "codebook_size": 32,
-    "emb_dim": 32,
-}
-KEEP: dict[str, Any] = {
-    **VQGAN,
-    "dim_embd": 64,
-    "n_head": 2,
-    "n_layers": 1,
-    "kalman_attn_head_dim": 8,
-    "num_uncertainty_layers": 1,
-    "flow_type": "none",
-}
 TRAIN: dict[str, Any] = {
     "total_iter": 100,
     "ema_decay": 0.5,
@@ -40,12 +21,12 @@ TRAIN: dict[str, Any] = {
 
 @pytest.fixture
 def make(tmp_path: Path) -> Callable[..., Any]:
-    """Give `make(model_type, network_g, **sections)`: a model; sections `train`, `path`, `network_d` add to or replace what is there."""
+    """Give `make(model_type, network_g, train_options={}, path={}, **options)`: a model; what is given adds to or replaces what is there."""
     from keyframes_gan import registry  # noqa: PLC0415  # slow to import
 
-    def build(kind: str, network: dict[str, Any], *, train: bool = True, **sections: Any) -> Any:
+    def build(kind: str, network: dict[str, Any], **sections: Any) -> Any:
         registry.register_all()
-        opt: dict[str, Any] = {"name": "t", "model_type": kind, "is_train": train, "manual_seed": 0, "num_gpu": 0, "device": "cpu"}
+        opt: dict[str, Any] = {"name": "t", "model_type": kind, "is_train": True, "manual_seed": 0, "num_gpu": 0, "device": "cpu"}
         opt |= {"dist": False, "rank": 0, "world_size": 1, "options_sha256": "", "commit": "", "network_g": network}
         opt |= {"datasets": {"train": {"batch_size_per_gpu": 2}}, "logger": {}, "val": {"metrics": {}}}
         opt["train"] = {**TRAIN, **sections.pop("train_options", {})}
