@@ -248,7 +248,7 @@ class KEEP(nn.Module):
     def _look(self, pictures: Tensor) -> Looked:
         """Do for pictures (n, 3, H, W) what needs no other frame."""
         features, taps = self.encoder.tapped(pictures.to(self.quantize.embedding.weight.dtype), self._guided)
-        with torch.no_grad():
+        with torch.no_grad(), torch.autocast(pictures.device.type, enabled=False):  # half precision has no sub-pixels
             motion = self.flownet.look(pictures)
         return Looked(features, taps, motion)
 
@@ -264,8 +264,7 @@ class KEEP(nn.Module):
             # CUDA graphs leave their results in the same place every time
             made.append([tensor.clone() for tensor in (before.output, scores, mixed, *before.crossed.values())])
         outputs, logits, features, *crossed = (torch.stack(frames, dim=1) for frames in zip(*made, strict=True))
-        insides = Insides(logits, look.features, gains, features, dict(zip(before.crossed, crossed, strict=True)))
-        return outputs, insides, before
+        return outputs, Insides(logits, look.features, gains, features, dict(zip(before.crossed, crossed, strict=True))), before
 
     def _gains(self, features: Tensor, tracks: Tracks) -> Tensor:
         """Return the gains (B, T, 1, h, w) of `features` (B, T, C, h, w); tracks with equally long pasts share a batch."""
@@ -290,7 +289,8 @@ class KEEP(nn.Module):
         for start in range(0, len(places), self.frames_at_once):
             some = places[start : start + self.frames_at_once]
             earlier = [motion[row, index - 1] if index else ends[row] for row, index in some]
-            found = self.flownet.match(torch.stack([motion[place] for place in some]), torch.stack(earlier))
+            with torch.autocast(motion.device.type, enabled=False):
+                found = self.flownet.match(torch.stack([motion[place] for place in some]), torch.stack(earlier))
             for place, flow in zip(some, found, strict=True):
                 flows[place] = flow[:, : self.img_size, : self.img_size]
         return flows

@@ -21,7 +21,7 @@ TRAIN: dict[str, Any] = {
 
 @pytest.fixture
 def make(tmp_path: Path) -> Callable[..., Any]:
-    """Give `make(model_type, network_g, train_options={}, path={}, **options)`: a model; what is given adds to or replaces what is there."""
+    """Give `make(model_type, network_g, train_options={}, path={}, **options)`: a model; what is given goes before what is there."""
     from keyframes_gan import registry  # noqa: PLC0415  # slow to import
 
     def build(kind: str, network: dict[str, Any], **sections: Any) -> Any:

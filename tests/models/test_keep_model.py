@@ -230,6 +230,17 @@ def test_what_is_shown_is_what_the_whole_clip_gives(second: KEEPModel, monkeypat
         assert len(second.shown(second.net_g, given).restored) == 5
 
 
+def test_flow_stays_in_full_precision(make: Make, vqgan: Path, step: Step, tmp_path: Path) -> None:
+    torch.save(GMFlow().state_dict(), tmp_path / "flow.pth")
+    begin = {"pretrain_network_vqgan": str(vqgan), "pretrain_network_flow": str(tmp_path / "flow.pth")}
+    model = make("KEEPModel", {**STAGE_2, "flow_type": "gmflow"}, train_options={**LOSSES_2, "precision": "bf16"}, path=begin)
+    inside, kinds = model.net_g.flownet.model, set()
+    for part in (inside.backbone, inside.transformer):
+        part.register_forward_hook(lambda _module, _given, made: kinds.add((made[0] if isinstance(made, tuple) else made).dtype))
+    assert np.isfinite(list(step(model, data()).values())).all()
+    assert kinds == {torch.float32}
+
+
 def test_an_evaluation_needs_no_training_section(make: Make, second: KEEPModel, tmp_path: Path) -> None:
     torch.save(second.net_g.state_dict(), tmp_path / "whole.pth")
     model = make("KEEPModel", STAGE_2, is_train=False, train=None, path={"pretrain_network_g": str(tmp_path / "whole.pth")})
