@@ -130,7 +130,8 @@ def speed(frames: int, plain_frames: int, rounds: int) -> list[dict[str, object]
     return measured
 
 
-def memory(lengths: list[int], rate: int) -> list[dict[str, object]]:
+def memory(lengths: list[int], rate: int, child: str = CHILD) -> list[dict[str, object]]:
+    """Return the peak memory of the Python program `child`, which restores its first argument, for videos of so many seconds."""
     measured = []
     with tempfile.TemporaryDirectory() as folder:
         for seconds in lengths:
@@ -139,7 +140,7 @@ def memory(lengths: list[int], rate: int) -> list[dict[str, object]]:
             pictures = (beat[index % len(beat)] for index in range(seconds * rate))
             encode_frames(pictures, source, rate=Fraction(rate), crf=35)
             done = subprocess.run(
-                [sys.executable, "-c", CHILD, str(source), str(target)], cwd=ROOT, capture_output=True, text=True, check=True
+                [sys.executable, "-c", child, str(source), str(target)], cwd=ROOT, capture_output=True, text=True, check=True
             )
             peak, frames, faces, took = done.stdout.split()
             row = {"video_seconds": seconds, "frames": int(frames), "faces": int(faces), "peak_bytes": int(peak), "seconds": float(took)}
