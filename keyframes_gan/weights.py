@@ -11,6 +11,7 @@ Pickles are never unpickled freely: `torch.load(weights_only=True)` or safetenso
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 import os
 import pickle
@@ -159,6 +160,41 @@ def locate(name_or_path: str | Path, *, allow_download: bool = True) -> Path:
         sys.stderr.write(f"note: {row.name}: licence: {row.licence}. {row.provenance}\n")
     fetch(row.url, target, check=lambda path: _check(row, path), resume=bool(row.sha256))
     return target
+
+
+def kwargs_of(name_or_path: str | Path, arch: str) -> dict[str, Any]:
+    """Return the arguments with which the network `arch` takes these weights.
+
+    They are those of the manifest, or those that train.py wrote into a safetensors file; none where it says nothing of `arch`.
+
+    Raises:
+        WeightsError: the file cannot be read.
+    """
+    if isinstance(name_or_path, str) and name_or_path in entries():
+        row = entry(name_or_path)
+        return dict(row.kwargs) if row.arch == arch else {}
+    named, kwargs = metadata(Path(name_or_path).expanduser())
+    return kwargs if named == arch else {}
+
+
+def metadata(path: Path) -> tuple[str, dict[str, Any]]:
+    """Return the network's name and arguments that train.py wrote into a safetensors file; "" and {} where there are none.
+
+    Raises:
+        WeightsError: the file cannot be read.
+    """
+    if path.suffix != ".safetensors" or not path.is_file():
+        return "", {}
+    from safetensors import SafetensorError, safe_open  # noqa: PLC0415
+
+    try:
+        with safe_open(path, framework="np") as stored:
+            known = stored.metadata() or {}
+        kwargs = json.loads(known.get("kwargs", "{}"))
+    except (SafetensorError, OSError, ValueError) as error:
+        msg = f"{path}: expected a checkpoint (.safetensors), got something else: {error}"
+        raise WeightsError(msg) from error
+    return (str(known.get("arch", "")), kwargs) if isinstance(kwargs, dict) else ("", {})
 
 
 def at_hand(name: str) -> bool:

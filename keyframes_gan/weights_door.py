@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+import archs
 from keyframes_gan import weights
 from keyframes_gan.atomic import atomic_write
 from keyframes_gan.errors import OptionsError, WeightsError
@@ -74,7 +75,10 @@ def _parser() -> argparse.ArgumentParser:
     new = actions.add_parser("add", help="check a file of your own, and make it usable by name").add_argument
     new("name", metavar="NAME", help="how --weights will call it")
     new("--from", dest="source", type=Path, required=True, metavar="FILE", help="checkpoint (.pth of tensors, or .safetensors)")
-    new("--arch", help="network of this project that it is for (archs.ARCHS); default: any network that spandrel knows")
+    new(
+        "--arch",
+        help="network of this project that it is for (archs.ARCHS); default: as train.py's safetensors say, else one that spandrel knows",
+    )
     new("--kwargs", default="", help="arguments of that network, for instance '{dim_embd: 256}'")
     new("--param_key", "--param-key", help="entry of the file to take (default: params_ema, else params, else state_dict)")
     new("--licence", help="of the numbers; needed for a new name")
@@ -130,8 +134,9 @@ def add(
     Args:
         name: of the row.
         source: the checkpoint; of several entries the averaged weights are taken (see `keyframes_gan.weights.load_state`).
-        arch: the network it must fit, strictly, a name of `archs.ARCHS`; None: any network that spandrel knows, as strictly.
-        kwargs: the network's arguments.
+        arch: the network it must fit, strictly, a name of `archs.ARCHS`; None: the one that train.py wrote into a safetensors file, else
+            any network that spandrel knows, as strictly.
+        kwargs: the network's arguments; None: those that train.py wrote into the file.
         param_key: the entry of the file to take.
         licence: of the numbers.
         provenance: where they come from.
@@ -152,6 +157,9 @@ def add(
     if not licence:
         msg = f"{name}: expected --licence, for instance Apache-2.0, got none"
         raise WeightsError(msg)
+    if arch is None and kwargs is None:
+        named, arguments = weights.metadata(source)
+        arch, kwargs = (named, arguments) if named in archs.ARCHS else (None, None)
     arch = arch if arch is not None or old is None else old.arch or None
     kwargs = kwargs if kwargs is not None or old is None else old.kwargs
     state = weights.load_state(source, param_key=param_key)
@@ -177,7 +185,6 @@ def add(
 
 def _check_fits(state: dict[str, Tensor], arch: str | None, kwargs: dict[str, Any], source: str) -> None:
     """Raise `WeightsError` unless the tensors are finite and fit the network, key by key."""
-    import archs  # noqa: PLC0415  # only `add` needs networks
     from keyframes_gan import public_networks  # noqa: PLC0415
 
     bad = [key for key, value in state.items() if value.is_floating_point() and not value.isfinite().all()]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import http.server
+import json
 import logging
 import os
 import pickle
@@ -521,3 +522,22 @@ def test_add_refuses_hostile_files_and_numbers_that_are_none(folder: Path, tmp_p
     with pytest.raises(WeightsError, match=rf"expected finite numbers.*{re.escape(key)}"):
         weights_door.main(["add", "mine", "--from", str(path), *ADD, "--licence", "CC0"])
     assert [each.name for each in folder.iterdir()] == ["manifest.yml"]
+
+
+def test_what_training_wrote_says_what_network_it_is(folder: Path, tmp_path: Path) -> None:
+    write_manifest(folder)
+    kwargs = {"base_ch": 4, "num_layers": 1, "num_discriminators": 2}
+    network, path = archs.build("MultiScaleDiscriminator", **kwargs), tmp_path / "net.safetensors"
+    content = {key: value.contiguous() for key, value in network.state_dict().items()}
+    safetensors.torch.save_file(content, path, {"arch": "MultiScaleDiscriminator", "kwargs": json.dumps(kwargs)})
+    assert weights.kwargs_of(path, "MultiScaleDiscriminator") == kwargs
+    assert weights.kwargs_of(str(path), "KEEP") == {}
+    assert weights.kwargs_of(tmp_path / "none.pth", "KEEP") == {}
+    weights_door.main(["add", "mine", "--from", str(path), "--licence", "CC0"])
+    assert (weights.entry("mine").arch, weights.entry("mine").kwargs) == ("MultiScaleDiscriminator", kwargs)
+    assert weights.kwargs_of("mine", "MultiScaleDiscriminator") == kwargs
+    safetensors.torch.save_file(content, path, {"kwargs": "[]"})
+    assert weights.metadata(path) == ("", {})
+    path.write_bytes(b"no safetensors")
+    with pytest.raises(WeightsError, match="expected a checkpoint"):
+        weights.metadata(path)

@@ -161,7 +161,8 @@ def create(*, device: str = "auto", precision: str = "fp32", weights: str | None
     Args:
         device: "auto", "cpu", "cuda", ...
         precision: "fp32" or "bf16"; motion is found in fp32 either way.
-        weights: a manifest name, whose row says what kind of KEEP it is, or a file of release v1.0.0 or v0.1.0; default: v1.0.0.
+        weights: a manifest name or a safetensors file of train.py, which say what kind of KEEP it is, or a file of release v1.0.0 or
+            v0.1.0; default: v1.0.0.
 
     Raises:
         UserError: no such device or precision.
@@ -169,9 +170,8 @@ def create(*, device: str = "auto", precision: str = "fp32", weights: str | None
     """
     chosen_device, dtype = choose_device(device), choose_precision(precision)
     source = weights or WEIGHTS
-    row = weights_store.entries().get(source)
     state = weights_store.load_state(source)
-    network = KEEP(**row.kwargs) if row else KEEP()
+    network = KEEP(**weights_store.kwargs_of(source, "KEEP"))
     weights_store.load_into(network, state, name=source, rename=rename_v0)
     del state
     network.fold()

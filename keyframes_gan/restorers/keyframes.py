@@ -48,6 +48,6 @@ def create(*, device: str = "auto", precision: str = "fp32", weights: str | None
     """
     chosen_device, dtype = choose_device(device), choose_precision(precision)
     source = weights or WEIGHTS
-    network = DMSASFFNet()
-    weights_store.load_into(network, weights_store.load_state(source, param_key="params"), name=source)
+    network = DMSASFFNet(**weights_store.kwargs_of(source, "DMSASFFNet"))
+    weights_store.load_into(network, weights_store.load_state(source), name=source)
     return ReferenceGuided(network.fold(), _forward, SPEC, device=chosen_device, precision=dtype)

@@ -45,6 +45,6 @@ def create(*, device: str = "auto", precision: str = "fp32", weights: str | None
     """
     chosen_device, dtype = choose_device(device), choose_precision(precision)
     source = weights or "keyframes_lite"
-    network = DMSASFFNetLite()
+    network = DMSASFFNetLite(**weights_store.kwargs_of(source, "DMSASFFNetLite"))
     weights_store.load_into(network, weights_store.load_state(source), name=source)
     return ReferenceGuided(network, _forward, SPEC, device=chosen_device, precision=dtype)
