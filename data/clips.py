@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +25,8 @@ class ClipRecord:
     """One aligned clip: crops of the original and of the compressed video, frame by frame.
 
     `folder` holds `original/000000.png …` and `compressed/000000.png …`; `landmarks` float32 (N, 68, 2), (x, y) in crop pixels;
-    `is_key` bool (N,) marks the compressed stream's key frames; `size` is the side of a crop in pixels.
+    `is_key` bool (N,) marks the compressed stream's key frames; `size` is the side of a crop in pixels. The crops show frames `first` and
+    on of the video `original`, which has `rate` frames per second; None where the list does not say which video.
     """
 
     name: str
@@ -33,6 +36,9 @@ class ClipRecord:
     landmarks: npt.NDArray[np.float32]
     is_key: BoolArray
     suffix: str
+    original: Path | None = None
+    first: int = 0
+    rate: Fraction = Fraction(25)
 
     def __len__(self) -> int:
         return len(self.landmarks)
@@ -60,6 +66,20 @@ def read_clips(path: Path) -> list[ClipRecord]:
     return clips
 
 
+def read_originals(paths: Iterable[str], exclude: Collection[str] = ()) -> list[ClipRecord]:
+    """Read several lists for their originals: a clip that is there at several CRFs counts once, the first time it is named.
+
+    Args:
+        paths: the lists.
+        exclude: names of clips to leave out.
+
+    Raises:
+        UserError: as `read_clips`.
+    """
+    clips = [clip for path in paths for clip in read_clips(Path(path)) if clip.name not in exclude]
+    return list({(clip.folder.parents[1], clip.name): clip for clip in reversed(clips)}.values())[::-1]
+
+
 def _record(path: Path, number: int, line: str) -> ClipRecord:
     """Turn one line into a checked record."""
     where = f"{path}:{number}"
@@ -68,25 +88,35 @@ def _record(path: Path, number: int, line: str) -> ClipRecord:
         folder = path.parent / str(row["folder"])
         name, crf, size, count = str(row["name"]), int(row["crf"]), int(row["size"]), int(row["count"])
         is_key = np.asarray(row["is_key"], dtype=np.bool_)
+        original = path.parent / str(row["original"]) if "original" in row else None
+        first, rate = int(row.get("first", 0)), Fraction(row.get("rate", 25))
     except (ValueError, KeyError, TypeError) as error:
         msg = (
             f"{where}: expected a clip with folder, name, crf, size, count and is_key, got an error on {error}; run preprocessing.py again"
         )
         raise UserError(msg) from error
-    landmarks = _landmarks(folder / "landmarks.npy", where)
+    landmarks = read_landmarks(folder / "landmarks.npy", where)
     if not len(landmarks) == len(is_key) == count or count == 0:
         msg = f"{where}: {name} has {count} frames, {len(landmarks)} landmarks and {len(is_key)} key flags; run preprocessing.py again"
         raise UserError(msg)
     for suffix in SUFFIXES:
-        record = ClipRecord(name, crf, folder, size, landmarks, is_key, suffix)
+        record = ClipRecord(name, crf, folder, size, landmarks, is_key, suffix, original, first, rate)
         if all(record.path(stream, index).is_file() for stream in STREAMS for index in (0, count - 1)):
             return record
     msg = f"{where}: expected crops of frames 0 to {count - 1} in {folder}/original and compressed; run preprocessing.py again"
     raise UserError(msg)
 
 
-def _landmarks(path: Path, where: str) -> npt.NDArray[np.float32]:
-    """Load float (N, 68, 2) landmarks."""
+def read_landmarks(path: Path, where: str) -> npt.NDArray[np.float32]:
+    """Load landmarks as float32 (N, 68, 2).
+
+    Args:
+        path: an .npy file.
+        where: what refers to it, for the message.
+
+    Raises:
+        UserError: it cannot be read, or has another shape.
+    """
     try:
         landmarks = np.load(path, allow_pickle=False)
     except (OSError, ValueError) as error:

@@ -72,10 +72,11 @@ class Degradation:
     @classmethod
     def of(cls, opt: dict[str, Any]) -> Degradation:
         """Read the keys of a data set's options that have the names of the attributes; `legacy` sets `swap_channels`."""
-        chosen = {key: opt[key] for key in cls.__dataclass_fields__ if key in opt}
-        return cls(
-            **{key: tuple(value) if isinstance(value, list) else value for key, value in chosen.items()}, swap_channels=opt["legacy"]
-        )
+        chosen: dict[str, Any] = {"swap_channels": bool(opt.get("legacy", False))}
+        for key in cls.__dataclass_fields__:
+            if key in opt:
+                chosen[key] = tuple(opt[key]) if isinstance(opt[key], list) else opt[key]
+        return cls(**chosen)
 
     def draw(self, rng: np.random.Generator) -> Draw:
         """Decide on one degradation."""

@@ -9,10 +9,10 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
 from torch.utils.data import Dataset
 
 from data.clips import ClipRecord, CropCache, read_clips
+from data.samples import evenly, sample_generator, unit
 from keyframes_gan.errors import UserError
 from keyframes_gan.faces.align import landmark_image
 from keyframes_gan.keyframes.warp import warp_grid
@@ -57,7 +57,6 @@ class DMSASFFNetDataset(Dataset[dict[str, Any]]):
         self.landmark_channels = int(opt.get("landmark_channels", 1))
         self.hflip = bool(opt.get("use_hflip", True))
         self.p_hq, self.p_gop = float(opt.get("p_hq", 0.4)), float(opt.get("p_gop", 0.4))
-        self.seed = int(opt.get("seed", 0))
         excluded = set(opt.get("exclude", ()))
         self.clips = [clip for path in opt["dataroot"] for clip in read_clips(Path(path)) if clip.name not in excluded]
         if not self.clips:
@@ -80,9 +79,8 @@ class DMSASFFNetDataset(Dataset[dict[str, Any]]):
         """Return (clip, frame) of every sample."""
         chosen = []
         for number, clip in enumerate(self.clips):
-            count = len(clip)
-            picks = range(count) if self.train else np.unique(np.linspace(0, count - 1, min(per_clip, count)).round().astype(int))
-            chosen += [(number, int(frame)) for frame in picks]
+            picks = range(len(clip)) if self.train else evenly(len(clip), per_clip)
+            chosen += [(number, frame) for frame in picks]
         return chosen
 
     def __len__(self) -> int:
@@ -91,8 +89,7 @@ class DMSASFFNetDataset(Dataset[dict[str, Any]]):
     def __getitem__(self, index: int) -> dict[str, Any]:
         number, frame = self.frames[index]
         clip = self.clips[number]
-        words = np.random.randint(0, 2**32, size=4, dtype=np.uint32) if self.train else [self.seed, index]
-        rng = np.random.default_rng(words)
+        rng = sample_generator(self.opt, index)
         top, left, size = self._window(clip, rng)
         window = (slice(top, top + size), slice(left, left + size))
         target = clip.landmarks[frame] - np.array([left, top], dtype=np.float32)
@@ -157,9 +154,3 @@ def warp_patch(picture: Image, source: npt.NDArray[np.float32], target: npt.NDAr
     """
     rows, columns = warp_grid((size, size), source, target)
     return np.asarray(cv2.remap(picture, columns, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE), dtype=np.uint8)
-
-
-def unit(image: npt.NDArray[np.uint8], *, flip: bool) -> Tensor:
-    """Turn uint8 (H, W, C) into float32 (C, H, W) in [0, 1], mirrored left to right on request."""
-    turned = image[:, ::-1] if flip else image
-    return torch.from_numpy(np.ascontiguousarray(turned.transpose(2, 0, 1), dtype=np.float32)).div_(255.0)

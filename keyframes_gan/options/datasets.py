@@ -3,15 +3,56 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, ClassVar, Literal
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, ValidationInfo, model_validator
 from typing_extensions import Self
 
-from keyframes_gan.options.section import Count, ExistingFile, Fraction, Name, Positive, Section, Weight, refuse
+from keyframes_gan.options.section import Count, ExistingFile, Fraction, Name, Positive, Rate, Section, Weight, refuse
 
 PROBABILITY_TOLERANCE = 1e-6
 PATCH_MULTIPLE = 16
+SMALLEST_GT = 32
+
+
+def _folder(path: str, info: ValidationInfo) -> str:
+    """Check that a folder is there; paths are relative to the root that the gate was given."""
+    context = info.context or {}
+    if context.get("check_paths", False) and not (Path(context["root"]) / Path(path).expanduser()).is_dir():
+        msg = "no such folder (relative paths start at the repository's root)"
+        raise ValueError(msg)
+    return path
+
+
+def _ascending(values: list[Any]) -> list[Any]:
+    """Check a range."""
+    if values[0] > values[1]:
+        msg = "expected the smaller value first"
+        raise ValueError(msg)
+    return values
+
+
+def _odd(value: int) -> int:
+    if value % 2 == 0:
+        msg = "expected an odd number"
+        raise ValueError(msg)
+    return value
+
+
+def check_probabilities(key: str, chances: Sequence[float], kinds: Sequence[object]) -> None:
+    """Fail unless there is one probability for each kind, and they add up to 1."""
+    if len(chances) != len(kinds):
+        refuse(key, f"expected {len(kinds)} probabilities, one for each of {list(kinds)}")
+    if not math.isclose(sum(chances), 1.0, abs_tol=PROBABILITY_TOLERANCE):
+        refuse(key, f"expected probabilities that add up to 1, these make {sum(chances):g}")
+
+
+ExistingFolder = Annotated[str, AfterValidator(_folder)]
+Span = Annotated[list[Weight], Field(min_length=2, max_length=2), AfterValidator(_ascending)]
+CRFSpan = Annotated[list[Annotated[int, Field(ge=0, le=51)]], Field(min_length=2, max_length=2), AfterValidator(_ascending)]
+SigmaSpan = Annotated[list[Rate], Field(min_length=2, max_length=2), AfterValidator(_ascending)]
 
 
 class Data(Section):
@@ -61,5 +102,89 @@ class DMSASFFNetDataset(Data):
         return self
 
 
+class Disk(Section):
+    """BasicSR's way of saying that pictures are files; there is no other here."""
+
+    type: Literal["disk"] = "disk"
+
+
+class Aligned(Data):
+    """What the data sets of aligned faces have; `data.footage` says how `dataroot_gt` is laid out."""
+
+    paths: ClassVar[tuple[str, ...]] = ("dataroot", "dataroot_gt", "meta_info_file")
+
+    dataroot: list[ExistingFile] = Field(default=[])
+    dataroot_gt: ExistingFolder | None = None
+    meta_info_file: ExistingFile | None = None
+    exclude: list[str] = Field(default=[])
+    io_backend: Disk = Disk()
+    gt_size: Annotated[int, Field(ge=SMALLEST_GT, multiple_of=2)] = 512
+    template: Literal["ffhq", "eyes", "paper"] = "ffhq"
+
+    @model_validator(mode="after")
+    def _has_data(self) -> Self:
+        if not self.dataroot and self.dataroot_gt is None:
+            refuse("dataroot_gt", "expected dataroot_gt (a folder of clips) or dataroot (lists of preprocessing.py)")
+        if self.meta_info_file is not None and self.dataroot_gt is None:
+            refuse("meta_info_file", "expected dataroot_gt, the folder that it names clips of")
+        return self
+
+
+class VFHQDataset(Aligned):
+    """`data.vfhq_dataset.VFHQDataset`. Both ends of a range are drawn too."""
+
+    type: Literal["VFHQDataset"]
+    num_frame: Positive = 8
+    interval_list: Annotated[list[Positive], Field(min_length=1)] = Field(default=[1, 2, 3, 4, 5, 6])
+    random_reverse: bool = True
+    use_hflip: bool = True
+    use_rot: Literal[False] = False
+    windows_per_clip: Positive = 1
+    blur_kernel_size: Annotated[int, Field(ge=1), AfterValidator(_odd)] = 21
+    kernel_list: Annotated[list[Literal["iso", "aniso"]], Field(min_length=1)] = Field(default=["iso", "aniso"])
+    kernel_prob: list[Fraction] = Field(default=[0.7, 0.3])
+    blur_sigma: SigmaSpan = Field(default=[2.0, 10.0])
+    noise_range: Span = Field(default=[0.0, 10.0])
+    scale: Positive = 4
+    resize_list: Annotated[list[Literal["area", "linear", "cubic"]], Field(min_length=1)] = Field(default=["area", "linear", "cubic"])
+    resize_prob: list[Fraction] = Field(default=[0.3, 0.3, 0.4])
+    crf_range: CRFSpan = Field(default=[25, 44])
+    legacy: bool = False
+
+    @model_validator(mode="after")
+    def _probabilities(self) -> Self:
+        check_probabilities("kernel_prob", self.kernel_prob, self.kernel_list)
+        check_probabilities("resize_prob", self.resize_prob, self.resize_list)
+        return self
+
+
+class SingleVFHQDataset(Aligned):
+    """`data.vfhq_dataset.SingleVFHQDataset`."""
+
+    type: Literal["SingleVFHQDataset"]
+    use_hflip: bool = True
+    use_rot: Literal[False] = False
+    frames_per_clip: Positive = 8
+
+
+class VideoRecurrentTestDataset(Aligned):
+    """`data.recurrent_dataset.VideoRecurrentTestDataset`; `num_frame` -1 takes all frames."""
+
+    paths: ClassVar[tuple[str, ...]] = (*Aligned.paths, "dataroot_lq")
+
+    type: Literal["VideoRecurrentTestDataset"]
+    dataroot_lq: ExistingFolder | None = None
+    num_frame: Literal[-1] | Positive = -1
+    cache_data: bool = False
+
+    @model_validator(mode="after")
+    def _twins(self) -> Self:
+        if (self.dataroot_lq is None) != (self.dataroot_gt is None):
+            refuse("dataroot_lq", "expected dataroot_lq and dataroot_gt together")
+        return self
+
+
 # The data sets that a recipe takes; of several, `type` says which.
 ReferenceData = DMSASFFNetDataset
+ClipData = Annotated[VFHQDataset | VideoRecurrentTestDataset, Field(discriminator="type")]
+PictureData = SingleVFHQDataset

@@ -1,0 +1,31 @@
+"""What all data sets make their samples with: random numbers, evenly spaced frames, tensors."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+
+def sample_generator(opt: dict[str, Any], index: int) -> np.random.Generator:
+    """Return what a sample's random numbers come from.
+
+    In phase "train" it is seeded from numpy's global generator, which `Positioned` sets; in other phases from the seed and the index.
+    """
+    if opt["phase"] == "train":
+        return np.random.default_rng(np.random.randint(0, 2**32, size=4, dtype=np.uint32))
+    return np.random.default_rng([int(opt.get("seed", 0)), index])
+
+
+def evenly(count: int, wanted: int) -> list[int]:
+    """Return at most `wanted` numbers from 0 to `count` - 1, the first and the last among them, evenly spaced and ascending."""
+    return [int(number) for number in np.unique(np.linspace(0, count - 1, min(wanted, count)).round())]
+
+
+def unit(image: npt.NDArray[np.uint8], *, flip: bool) -> Tensor:
+    """Turn uint8 (H, W, C) into float32 (C, H, W) in [0, 1], mirrored left to right on request."""
+    turned = image[:, ::-1] if flip else image
+    return torch.from_numpy(np.ascontiguousarray(turned.transpose(2, 0, 1), dtype=np.float32)).div_(255.0)

@@ -1,0 +1,91 @@
+"""Made footage whose pixels tell which frame they are of and where in it they lie."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from data.position import PositionSampler, train_loader
+from keyframes_gan.faces.align import FFHQ_POINTS, FFHQ_SIZE
+
+WIDTH, HEIGHT, FRAMES = 160, 144, 12
+FACE = 96  # side, in frame pixels, of the square that the crop shows
+
+
+def face_landmarks(left: float, top: float, side: float) -> np.ndarray:
+    """68 landmarks whose five points lie as FFHQ has them in the square with its corner at (left, top)."""
+    five = (np.array(FFHQ_POINTS) + 0.5) / FFHQ_SIZE * side - 0.5 + [left, top]
+    points = np.tile(five.mean(axis=0), (68, 1))
+    ring = np.stack([np.cos(np.arange(6) * np.pi / 3), np.sin(np.arange(6) * np.pi / 3)], axis=1) * side / 30
+    points[36:42], points[42:48] = five[0] + ring, five[1] + ring
+    points[30], points[48], points[54] = five[2:]
+    return points.astype(np.float32)
+
+
+def frame(index: int) -> np.ndarray:
+    """Red tells the frame, green the column, blue the row."""
+    rgb = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
+    rgb[..., 0] = 10 * index + 8
+    rgb[..., 1] = np.arange(WIDTH)[None] + 40
+    rgb[..., 2] = np.arange(HEIGHT)[:, None] + 40
+    return rgb
+
+
+def corner(index: int) -> tuple[int, int]:
+    """Where the face's square begins in a frame: it moves by 2 pixels a frame."""
+    return 20 + 2 * index, 16 + index
+
+
+@pytest.fixture(scope="session")
+def footage(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give a folder with the same clip as frames ("frames"), as a video ("video") and aligned already ("square"), 12 frames each."""
+    root = tmp_path_factory.mktemp("footage")
+    landmarks = np.stack([face_landmarks(*corner(index), FACE) for index in range(FRAMES)])
+    for name in ("frames", "square"):
+        (root / name).mkdir()
+    for index in range(FRAMES):
+        left, top = corner(index)
+        cv2.imwrite(str(root / "frames" / f"{index:08d}.png"), frame(index)[:, :, ::-1])
+        cv2.imwrite(str(root / "square" / f"{index:08d}.png"), frame(index)[top : top + FACE, left : left + FACE, ::-1])
+    np.save(root / "frames" / "landmarks.npy", landmarks)
+    np.save(root / "video.npy", landmarks)
+    with av.open(str(root / "video.mp4"), "w") as output:
+        stream = output.add_stream("libx264", rate=25, options={"crf": "4", "g": "5", "bf": "0"})
+        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+        for index in range(FRAMES):
+            output.mux(stream.encode(av.VideoFrame.from_ndarray(frame(index), format="rgb24")))
+        output.mux(stream.encode(None))
+    return root
+
+
+@pytest.fixture
+def stream_of() -> Callable[..., list[dict[str, object]]]:
+    """Give `stream_of(dataset, workers)`: the first six batches of two of a training run."""
+
+    def collect(dataset: torch.utils.data.Dataset[object], workers: int) -> list[dict[str, object]]:
+        sampler = PositionSampler(len(dataset), seed=5, batches=6, batch_size=2)  # type: ignore[arg-type]
+        return list(train_loader(dataset, sampler, workers=workers, pin_memory=False))
+
+    return collect
+
+
+@pytest.fixture
+def same() -> Callable[[object, object], bool]:
+    """Give `same(one, other)`: whether two lists of batches, or samples, are equal to the bit."""
+
+    def equal(one: object, other: object) -> bool:
+        if isinstance(one, torch.Tensor):
+            return torch.equal(one, other)  # type: ignore[arg-type]
+        if isinstance(one, dict):
+            return one.keys() == other.keys() and all(equal(one[key], other[key]) for key in one)  # type: ignore[attr-defined,index]
+        if isinstance(one, list | tuple):
+            return len(one) == len(other) and all(equal(a, b) for a, b in zip(one, other, strict=True))  # type: ignore[arg-type,call-overload]
+        return one == other
+
+    return equal
