@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
+from typing import NoReturn
 
 import av
 import av.filter
@@ -12,7 +14,7 @@ import numpy as np
 from av.video.frame import VideoFrame
 
 from keyframes_gan.errors import UserError
-from keyframes_gan.types import Image
+from keyframes_gan.types import Frame, Image
 from keyframes_gan.video import color
 from keyframes_gan.video.read import VideoReader
 
@@ -20,8 +22,8 @@ PLANAR_RGB = "gbrp"
 """What pictures from image files become: the filters know no packed RGB."""
 
 
-def filtered(path: Path | str, description: str) -> Iterator[Image]:
-    """Yield the upright pictures of a video, uint8 RGB (H, W, 3), after a chain of filters that gives one picture for each.
+def filtered(path: Path | str, description: str) -> Iterator[Frame]:
+    """Yield the upright frames of a video after a chain of filters that gives one picture for each.
 
     The filters see the pictures as they are stored (4:2:0, say), as with `ffmpeg -vf`; those of image files as planar RGB.
 
@@ -36,34 +38,28 @@ def filtered(path: Path | str, description: str) -> Iterator[Image]:
     with VideoReader(path) as reader:
         graph: av.filter.Graph | None = None
         converter = color.Converter()
-        given = taken = 0
-        for picture in _stored(reader):
+        waiting: deque[tuple[int, Fraction, bool]] = deque()
+        for index, (time, picture) in enumerate(_stored(reader)):
             if graph is None:
                 graph = _graph(description, picture)
-            picture.pts, picture.time_base = given, Fraction(1, 25)
+            waiting.append((index, time, bool(picture.key_frame)))
+            picture.pts, picture.time_base = index, Fraction(1, 25)
             graph.push(picture)
-            given += 1
-            for done in _ready(graph):
-                taken += 1
-                yield _upright(done, reader, converter)
+            yield from _ready(description, graph, waiting, reader, converter)
         if graph is not None:
             graph.push(None)
-            for done in _ready(graph):
-                taken += 1
-                yield _upright(done, reader, converter)
-    if given != taken:
-        msg = f"filter {description!r}: expected one picture for each, got {taken} for {given}; use filters that keep every picture"
-        raise UserError(msg)
+            yield from _ready(description, graph, waiting, reader, converter)
+    if waiting:
+        _refuse(description)
 
 
-def _stored(reader: VideoReader) -> Iterator[VideoFrame]:
-    """Yield the pictures as FFmpeg's filters take them."""
-    if reader.is_pictures:
-        for frame in reader:
-            yield VideoFrame.from_ndarray(frame.rgb, format="rgb24").reformat(format=PLANAR_RGB)
+def _stored(reader: VideoReader) -> Iterator[tuple[Fraction, VideoFrame]]:
+    """Yield the pictures as FFmpeg's filters take them, with their times."""
+    if not reader.is_pictures:
+        yield from reader.stored_pictures()
         return
-    for _, picture in reader.stored_pictures():
-        yield picture
+    for frame in reader:
+        yield frame.time, VideoFrame.from_ndarray(frame.rgb, format="rgb24").reformat(format=PLANAR_RGB)
 
 
 def _upright(picture: VideoFrame, reader: VideoReader, converter: color.Converter) -> Image:
@@ -90,12 +86,26 @@ def _graph(description: str, like: VideoFrame) -> av.filter.Graph:
     return graph
 
 
-def _ready(graph: av.filter.Graph) -> Iterator[VideoFrame]:
-    """Yield what the sink holds."""
+def _ready(
+    description: str,
+    graph: av.filter.Graph,
+    waiting: deque[tuple[int, Fraction, bool]],
+    reader: VideoReader,
+    converter: color.Converter,
+) -> Iterator[Frame]:
+    """Yield what the sink holds, each picture with the number and time of the one it was made from."""
     while True:
         try:
             picture = graph.pull()
         except (av.BlockingIOError, av.EOFError):
             return
+        if not waiting:
+            _refuse(description)
         if isinstance(picture, VideoFrame):
-            yield picture
+            index, time, is_key = waiting.popleft()
+            yield Frame(index, time, _upright(picture, reader, converter), is_key)
+
+
+def _refuse(description: str) -> NoReturn:
+    msg = f"filter {description!r}: expected one picture for each, got more or fewer; use filters that keep every picture"
+    raise UserError(msg)
