@@ -1,4 +1,4 @@
-"""Measure restored videos against their originals: `python compute_metrics.py --gt_path B/original --inference_path DIR`."""
+"""Measure restored videos against their originals: `python compute_metrics.py --gt FILE|DIR --restored FILE|DIR [--lq FILE|DIR]`."""
 
 from __future__ import annotations
 
@@ -9,28 +9,41 @@ from pathlib import Path
 from keyframes_gan.errors import EXIT_USER_ERROR, run_door
 from keyframes_gan.metrics import DEFAULT, METRICS
 
+FORMS = (("--gt", "--gt_path", "--gt-path"), ("--restored", "--inference_path", "--inference-path"))
+LOW_QUALITY = ("--lq", "--compressed_path", "--compressed-path")
+REGIONS = {"full": "whole", "face": "face", "crop": "crop"}
+
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     """Read the command line."""
-    listed = "\n".join(
-        f"  {metric.name:14} {metric.summary}; {'higher' if metric.higher_is_better else 'lower'} is better" for metric in METRICS.values()
-    )
+    listed = "\n".join(f"  {metric.name:18} {metric.summary}; {metric.better} is better" for metric in METRICS.values())
     parser = argparse.ArgumentParser(
-        description="Measure restored videos against their originals, next to the compressed ones.",
+        description="Measure restored videos against their originals, next to the low-quality input. "
+        "Paths are videos, folders of pictures, or trees of those, paired by name.",
         epilog=f"metrics:\n{listed}\n\nexit status: 0 all measured; 2 a video was missing or could not be measured",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("--gt_path", "--gt-path", type=Path, required=True, help="folder of original videos, or one video")
-    add("--inference_path", "--inference-path", type=Path, required=True, help="folder of restored videos of the same names, or one")
-    add("--compressed_path", "--compressed-path", type=Path, help="folder of compressed videos, to show the gain")
+    add(*FORMS[0], dest="gt", type=Path, required=True, help="the originals")
+    add(*FORMS[1], dest="restored", type=Path, required=True, help="the restored versions, of the same names")
+    add(*LOW_QUALITY, dest="lq", type=Path, help="the low-quality versions, to show the gain")
     add("--output", type=Path, help="folder for metrics.csv and metrics.json (default: that of the restored videos)")
-    add("--metrics", default=",".join(DEFAULT), help="comma-separated (default: %(default)s)")
-    add("--face-region", "--face_region", action="store_true", help="also measure inside the faces of the original only")
-    add("--detector", default="dlib-hog", help="face detector for --face-region: dlib-hog (default) or dlib-cnn")
+    add("--metrics", default=",".join(DEFAULT), help="comma-separated, or all (default: %(default)s)")
+    add("--region", default="full", help="comma-separated: full (default), face (all faces' boxes), crop (the main face, aligned)")
+    add("--face-region", "--face_region", action="store_true", help="the same as --region full,face")
+    add("--detector", default="dlib-hog", help="face detector, for the original (default: %(default)s)")
     add("--crop_border", "--crop-border", type=int, default=0, help="pixels left out on every side (default: 0)")
     add("--every", type=int, default=1, help="measure every Nth frame (default: every frame)")
+    add("--clip_length", "--clip-length", type=int, help="frames that were restored together, for seam_ratio")
+    add("--jobs", type=int, default=1, help="videos at a time (default: 1)")
+    add("--device", default="auto", help="where networks run: auto (default), cpu, cuda, ...")
     return parser.parse_args(argv)
+
+
+def _used(form: Sequence[str], argv: Sequence[str]) -> str:
+    """Return by which of its names an argument was given."""
+    words = [word.partition("=")[0] for word in argv]
+    return next((flag for flag in form if flag in words), form[0])
 
 
 def main(argv: Sequence[str]) -> int:
@@ -38,16 +51,22 @@ def main(argv: Sequence[str]) -> int:
     given = parse(argv)
     from keyframes_gan import measure  # noqa: PLC0415  # after --help has been answered
 
+    asked = ["full", "face"] if given.face_region else [name.strip() for name in given.region.split(",")]
+    names = METRICS if given.metrics.strip() == "all" else (name.strip() for name in given.metrics.split(",") if name.strip())
     settings = measure.Settings(
-        gt_path=given.gt_path,
-        inference_path=given.inference_path,
-        compressed_path=given.compressed_path,
+        gt_path=given.gt,
+        inference_path=given.restored,
+        compressed_path=given.lq,
         output=given.output,
-        metrics=tuple(name.strip() for name in given.metrics.split(",") if name.strip()),
-        face_region=given.face_region,
+        metrics=tuple(names),
+        regions=tuple(REGIONS.get(name, name) for name in asked),
         detector=given.detector,
         crop_border=given.crop_border,
         every=given.every,
+        clip_length=given.clip_length,
+        jobs=given.jobs,
+        device=given.device,
+        flags=(_used(FORMS[0], argv), _used(FORMS[1], argv), _used(LOW_QUALITY, argv)),
     )
     summary = measure.measure_folders(settings)
     measure.print_summary(summary)

@@ -51,7 +51,7 @@ def main() -> int:
                 inference_path=restored,
                 compressed_path=compressed,
                 metrics=tuple(given.metrics.split(",")),
-                face_region=True,
+                regions=("whole", "face"),
                 every=given.every,
             )
         )

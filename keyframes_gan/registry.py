@@ -140,5 +140,6 @@ def register_all() -> None:
         mapping: dict[str, str] = getattr(importlib.import_module(package), listing)
         for name, module in mapping.items():
             _put(registry, name, getattr(importlib.import_module(module), name))
-    for name in importlib.import_module("keyframes_gan.metrics").METRICS:
-        _put(METRIC_REGISTRY, name, OwnMetric(name))
+    for name, metric in importlib.import_module("keyframes_gan.metrics").METRICS.items():
+        if metric.of == "picture":
+            _put(METRIC_REGISTRY, name, OwnMetric(name))

@@ -7,16 +7,22 @@ measure_folders(settings)                                          what `compute
 
 from __future__ import annotations
 
-from keyframes_gan.measure.batch import Settings, measure_folders
+from keyframes_gan.measure.batch import measure_folders
 from keyframes_gan.measure.files import measure_files
-from keyframes_gan.measure.results import Summary, VideoScores, print_summary, tables, write_summary
-from keyframes_gan.measure.streams import Scores, load_scorers, measure_pair, measure_streams
+from keyframes_gan.measure.results import Summary, VideoScores, as_json, print_summary, tables, write_summary
+from keyframes_gan.measure.scores import Scores, Statistics
+from keyframes_gan.measure.settings import Settings
+from keyframes_gan.measure.spaces import Region
+from keyframes_gan.measure.streams import load_scorers, measure_pair, measure_streams
 
 __all__ = [
+    "Region",
     "Scores",
     "Settings",
+    "Statistics",
     "Summary",
     "VideoScores",
+    "as_json",
     "load_scorers",
     "measure_files",
     "measure_folders",

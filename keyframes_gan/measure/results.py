@@ -1,11 +1,14 @@
 """What was measured, as tables on the screen and as metrics.csv and metrics.json.
 
 A gain is restored against compressed in the metric's good direction: positive is better, whether high or low values are good.
+metrics.csv has a row per frame, then one for the clip (`frame` is "all"), and the totals; metrics.json has the means, their spread and
+confidence, and the protocol.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +17,19 @@ from rich.markup import escape
 from rich.table import Table
 
 from keyframes_gan import report
-from keyframes_gan.measure.streams import FACE, WHOLE, RegionScores, Scores
-from keyframes_gan.metrics import METRICS, Metric
+from keyframes_gan.measure.pairs import COMPRESSED, RESTORED
+from keyframes_gan.measure.scores import Scores, Statistics, of_clip, of_clips
+from keyframes_gan.measure.spaces import CROP, FACE, WHOLE
+from keyframes_gan.measure.streams import RegionScores
+from keyframes_gan.metrics import Metric, find
 
-RESTORED, COMPRESSED = "restored", "compressed"
-TITLES = {WHOLE: "Whole picture", FACE: "Faces only"}
+TITLES = {WHOLE: "Whole picture", FACE: "Faces only", CROP: "Aligned crops of the main person"}
 UNAVAILABLE = "unavailable"
-FORMAT_VERSION = 1
+ALL_FRAMES = "all"
+FORMAT_VERSION = 2
+
+Means = dict[str, dict[str, float | None]]
+"""Values by version and metric."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +56,7 @@ class Summary:
     failed: dict[str, str] = field(default_factory=dict)
     missing: list[str] = field(default_factory=list)
     options: dict[str, Any] = field(default_factory=dict)
+    protocol: dict[str, Any] = field(default_factory=dict)
 
     @property
     def complete(self) -> bool:
@@ -56,29 +66,47 @@ class Summary:
     @property
     def regions(self) -> list[str]:
         """The regions that were measured."""
-        return [region for region in (WHOLE, FACE) if any(region in video.scores for video in self.videos)]
+        return [region for region in TITLES if any(region in video.scores for video in self.videos)]
 
-    def total(self, region: str) -> dict[str, Scores]:
-        """Return the scores over all frames of all videos, by version.
+    @property
+    def available(self) -> list[str]:
+        """The metrics that could be taken."""
+        return [name for name in self.metrics if name not in self.unavailable]
+
+    def total(self, region: str) -> dict[str, dict[str, Statistics]]:
+        """Return the statistics over all videos, by version and metric; see `keyframes_gan.measure.scores.of_clips`.
 
         A version that only some videos have is not given: its mean would be over other frames.
         """
         parts = [video.scores[region] for video in self.videos]
         versions = [version for version in (RESTORED, COMPRESSED) if parts and all(version in part for part in parts)]
-        return {version: sum((part[version] for part in parts), Scores()) for version in versions}
+        return {
+            version: {name: of_clips(find(name), [part[version].metrics[name] for part in parts]) for name in self.available}
+            for version in versions
+        }
 
 
-def gain(metric: Metric, scores: dict[str, Scores]) -> float | None:
+def gain(metric: Metric, means: Means) -> float | None:
     """Return how much better restored is than compressed; None where one of them is not known."""
-    restored, compressed = _mean(scores, RESTORED, metric.name), _mean(scores, COMPRESSED, metric.name)
+    restored, compressed = (means.get(version, {}).get(metric.name) for version in (RESTORED, COMPRESSED))
     if restored is None or compressed is None:
         return None
     return restored - compressed if metric.higher_is_better else compressed - restored
 
 
+def _means(scores: dict[str, Scores]) -> Means:
+    """Return one clip's values."""
+    return {version: {name: score.value for name, score in one.metrics.items()} for version, one in scores.items()}
+
+
+def _middles(statistics: dict[str, dict[str, Statistics]]) -> Means:
+    """Return the means of statistics."""
+    return {version: {name: one.mean for name, one in named.items()} for version, named in statistics.items()}
+
+
 def tables(summary: Summary) -> list[Table]:
     """Return one table per region: a row per video, the total below, `compressed -> restored` and the gain in every cell."""
-    chosen = [METRICS[name] for name in summary.metrics]
+    chosen = [find(name) for name in summary.metrics]
     columns = [
         "Video",
         "Frames",
@@ -86,8 +114,8 @@ def tables(summary: Summary) -> list[Table]:
     ]
     drawn = []
     for region in summary.regions:
-        rows = [[escape(video.name), str(video.frames), *_cells(summary, video.scores[region])] for video in summary.videos]
-        total = ["Total", str(sum(video.frames for video in summary.videos)), *_cells(summary, summary.total(region))]
+        rows = [[escape(video.name), str(video.frames), *_cells(summary, _means(video.scores[region]))] for video in summary.videos]
+        total = ["Total", str(sum(video.frames for video in summary.videos)), *_cells(summary, _middles(summary.total(region)))]
         note = "compressed → restored; gain: positive is better" if any(COMPRESSED in v.scores[region] for v in summary.videos) else ""
         drawn.append(report.table(TITLES[region], columns, rows, total=total, note=note))
     return drawn
@@ -99,7 +127,7 @@ def print_summary(summary: Summary, *, console: Console | None = None) -> None:
         report.print_table(drawn, console=console)
     out = console or Console(soft_wrap=True)
     for name, reason in summary.unavailable.items():
-        out.print(f"{METRICS[name].label} {UNAVAILABLE}: {reason}", markup=False, highlight=False)
+        out.print(f"{find(name).label} {UNAVAILABLE}: {reason}", markup=False, highlight=False)
     for line in summary.missing:
         out.print(f"missing: {line}", markup=False, highlight=False)
     for name, error in summary.failed.items():
@@ -112,14 +140,26 @@ def write_summary(summary: Summary, folder: Path) -> tuple[Path, Path]:
     Raises:
         MediaError: the folder cannot be written.
     """
-    header = ["video", "region", "frames"]
+    header = ["video", "region", "frame", "time", "frames"]
     for name in summary.metrics:
         header += [name, f"{name}_{COMPRESSED}", f"{name}_gain"]
     rows: list[list[object]] = []
     for region in summary.regions:
-        rows += [[video.name, region, video.frames, *_numbers(summary, video.scores[region])] for video in summary.videos]
-        rows.append(["TOTAL", region, sum(video.frames for video in summary.videos), *_numbers(summary, summary.total(region))])
+        for video in summary.videos:
+            rows += _frame_rows(summary, video, region)
+            rows.append([video.name, region, ALL_FRAMES, None, video.frames, *_numbers(summary, _means(video.scores[region]))])
+        frames, total = sum(video.frames for video in summary.videos), _middles(summary.total(region))
+        rows.append(["TOTAL", region, ALL_FRAMES, None, frames, *_numbers(summary, total)])
     return report.write_csv(folder / "metrics.csv", header, rows), report.write_json(folder / "metrics.json", as_json(summary))
+
+
+def _frame_rows(summary: Summary, video: VideoScores, region: str) -> Iterator[list[object]]:
+    """Yield one row of metrics.csv per measured frame."""
+    scores = video.scores[region]
+    restored = scores[RESTORED]
+    for position, (frame, time) in enumerate(zip(restored.frames, restored.times, strict=True)):
+        means = {version: {name: score.values[position] for name, score in one.metrics.items()} for version, one in scores.items()}
+        yield [video.name, region, frame, None if time is None else f"{float(time):.6f}", 1, *_numbers(summary, means)]
 
 
 def as_json(summary: Summary) -> dict[str, Any]:
@@ -127,13 +167,14 @@ def as_json(summary: Summary) -> dict[str, Any]:
     return {
         "version": FORMAT_VERSION,
         "options": summary.options,
-        "metrics": {name: _described(summary, METRICS[name]) for name in summary.metrics},
+        "protocol": summary.protocol,
+        "metrics": {name: _described(summary, find(name)) for name in summary.metrics},
         "videos": [
             {
                 "name": video.name,
                 "frames": video.frames,
                 "files": video.files,
-                **{region: _plain(summary, scores) for region, scores in video.scores.items()},
+                **{region: _plain(summary, _of_clip(scores)) for region, scores in video.scores.items()},
             }
             for video in summary.videos
         ],
@@ -146,57 +187,61 @@ def as_json(summary: Summary) -> dict[str, Any]:
     }
 
 
+def _of_clip(scores: dict[str, Scores]) -> dict[str, dict[str, Statistics]]:
+    """Return one clip's statistics by version and metric."""
+    return {version: {name: of_clip(find(name), score) for name, score in one.metrics.items()} for version, one in scores.items()}
+
+
 def _described(summary: Summary, metric: Metric) -> dict[str, Any]:
     """Return what a reader of metrics.json must know of a metric."""
     return {
         "label": metric.label,
         "unit": metric.unit,
+        "better": metric.better,
         "higher_is_better": metric.higher_is_better,
         "summary": metric.summary,
         UNAVAILABLE: summary.unavailable.get(metric.name),
     }
 
 
-def _plain(summary: Summary, scores: dict[str, Scores]) -> dict[str, Any]:
-    """Return one region's means by version, and the gains."""
-    data: dict[str, Any] = {version: {name: one.mean(name) for name in summary.metrics} for version, one in scores.items()}
-    if COMPRESSED in scores:
-        data["gain"] = {name: gain(METRICS[name], scores) for name in summary.metrics}
-    return data
+def _plain(summary: Summary, statistics: dict[str, dict[str, Statistics]]) -> dict[str, Any]:
+    """Return one region's means by version, the gains, and the spread of the means by version; null for what is unavailable."""
+    means = _middles(statistics)
+    data: dict[str, Any] = {version: {name: means[version].get(name) for name in summary.metrics} for version in statistics}
+    if COMPRESSED in statistics:
+        data["gain"] = {name: gain(find(name), means) for name in summary.metrics}
+    spread = {version: {name: asdict(one) for name, one in named.items()} for version, named in statistics.items()}
+    return {**data, "statistics": spread}
 
 
-def _numbers(summary: Summary, scores: dict[str, Scores]) -> list[object]:
+def _numbers(summary: Summary, means: Means) -> list[object]:
     """Return a CSV row's cells: restored, compressed, gain per metric."""
     cells: list[object] = []
     for name in summary.metrics:
         if name in summary.unavailable:
             cells += [UNAVAILABLE, UNAVAILABLE, None]
         else:
-            cells += [_mean(scores, RESTORED, name), _mean(scores, COMPRESSED, name), gain(METRICS[name], scores)]
+            cells += [*(means.get(version, {}).get(name) for version in (RESTORED, COMPRESSED)), gain(find(name), means)]
     return cells
 
 
-def _cells(summary: Summary, scores: dict[str, Scores]) -> list[str]:
+def _cells(summary: Summary, means: Means) -> list[str]:
     """Return a table row's cells."""
     cells = []
     for name in summary.metrics:
-        metric = METRICS[name]
+        metric = find(name)
         if name in summary.unavailable:
             cells.append(f"[yellow]{UNAVAILABLE}[/yellow]")
             continue
-        restored, compressed = _text(metric, _mean(scores, RESTORED, name)), _mean(scores, COMPRESSED, name)
-        better = gain(metric, scores)
+        restored, compressed = (_text(metric, means.get(version, {}).get(name)) for version in (RESTORED, COMPRESSED))
+        better = gain(metric, means)
         if better is None:
             cells.append(restored)
             continue
         color = "green" if better > 0 else "red" if better < 0 else "white"
-        cells.append(f"{_text(metric, compressed)} → {restored}\n[{color}]gain {better:+.{metric.decimals}f}[/{color}]")
+        cells.append(f"{compressed} → {restored}\n[{color}]gain {better:+.{metric.decimals}f}[/{color}]")
     return cells
 
 
 def _text(metric: Metric, value: float | None) -> str:
     return "-" if value is None else f"{value:.{metric.decimals}f}"
-
-
-def _mean(scores: dict[str, Scores], version: str, name: str) -> float | None:
-    return scores[version].mean(name) if version in scores else None

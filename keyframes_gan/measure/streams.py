@@ -1,82 +1,69 @@
-"""Scores of picture streams: several versions of one video against the original, frame by frame, in one pass."""
+"""Scores of picture streams: several versions of one video against the original, in one pass, a few frames at a time."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from fractions import Fraction
+from itertools import islice
 
 from keyframes_gan import metrics
 from keyframes_gan.errors import UserError, WeightsError
-from keyframes_gan.metrics import Box, Scorer
+from keyframes_gan.faces.shots import CutFinder
+from keyframes_gan.measure.scores import Scores
+from keyframes_gan.measure.spaces import FACE, WHOLE, Boxes, People, Region, Step, space_of
+from keyframes_gan.metrics import Begin, UnavailableError
+from keyframes_gan.metrics.clips import ClipScorer, Frames
 from keyframes_gan.types import Frame, Image
 
 Pictures = Iterable[Image] | Iterable[Frame]
-Boxes = Sequence[Sequence[Box]]
-"""Per frame the boxes that count."""
-WHOLE, FACE = "whole", "face"
-
-
-@dataclass
-class Scores:
-    """Sums over frames, from which means of any set of videos follow. Every measured frame counts the same."""
-
-    sums: dict[str, float] = field(default_factory=dict)
-    counts: dict[str, int] = field(default_factory=dict)
-
-    def add(self, name: str, value: float, count: int = 1) -> None:
-        """Add the sum `value` of `count` frames' scores."""
-        self.sums[name] = self.sums.get(name, 0.0) + value
-        self.counts[name] = self.counts.get(name, 0) + count
-
-    def mean(self, name: str) -> float | None:
-        """Return the mean over the frames where the metric `name` could be taken, None where there was none."""
-        count = self.counts.get(name, 0)
-        return self.sums[name] / count if count else None
-
-    def __add__(self, other: Scores) -> Scores:
-        total = Scores(dict(self.sums), dict(self.counts))
-        for name, value in other.sums.items():
-            total.add(name, value, other.counts[name])
-        return total
-
+BATCH_PIXELS, BATCH_FRAMES = 2**22, 16
+"""So many frames go through the metrics together: at most 16, and at most 4 megapixels (but always one frame)."""
+ORIGINAL = "original"
 
 RegionScores = dict[str, dict[str, Scores]]
-"""Scores by region ("whole", "face") and by version ("restored", "compressed")."""
+"""Scores by region ("whole", "face", "crop") and by version ("restored", "compressed")."""
 
 
-def load_scorers(names: Sequence[str]) -> tuple[dict[str, Scorer], dict[str, str]]:
-    """Return the scorers of the metrics `names`, and for those whose weights are missing the reason.
+def load_scorers(names: Sequence[str], *, device: str = "auto") -> tuple[dict[str, Begin], dict[str, str]]:
+    """Return the metrics `names`, loaded, and for those that cannot be taken here the reason.
 
     Raises:
-        UserError: a metric of another name.
+        UserError: a metric of another name, or a device that is not there.
     """
     scorers, reasons = {}, {}
     for name in dict.fromkeys(names):
         try:
-            scorers[name] = metrics.load(name)
-        except WeightsError as error:
+            scorers[name] = metrics.load_clip(name, device=device)
+        except (WeightsError, UnavailableError) as error:
             reasons[name] = str(error)
     return scorers, reasons
 
 
 def measure_pair(
-    reference_frames: Pictures, test_frames: Pictures, names: Sequence[str] = ("psnr", "ssim"), *, boxes: Boxes | None = None
+    reference_frames: Pictures,
+    test_frames: Pictures,
+    names: Sequence[str] = ("psnr", "ssim"),
+    *,
+    boxes: Boxes | None = None,
+    people: People | None = None,
 ) -> dict[str, float | None]:
-    """Return the mean of each metric over all frames; None where nothing could be measured.
+    """Return each metric's value for a clip: for metrics of frames, the mean over them. None where nothing could be measured.
 
     Args:
         reference_frames: the original: uint8 RGB pictures, or `Frame`s.
         test_frames: the version to judge, as many pictures of the same sizes.
         names: metrics, as in `keyframes_gan.metrics.METRICS`.
         boxes: per frame, measure inside these boxes only.
+        people: per frame and person the 68 landmarks in the original; metrics of faces need them.
 
     Raises:
-        UserError: different numbers of frames or sizes, or an unknown metric.
-        WeightsError: a metric's weights are missing.
+        UserError: different numbers of frames or sizes, an unknown metric, or a metric of faces without `people`.
+        UnavailableError, WeightsError: something that a metric needs is missing.
     """
-    scorers = {name: metrics.load(name) for name in names}
-    regions = {WHOLE: None} if boxes is None else {FACE: boxes}
-    scores = measure_streams(reference_frames, {"test": test_frames}, scorers, regions=regions)
+    scorers = {name: metrics.load_clip(name) for name in names}
+    regions = {WHOLE: Region()} if boxes is None else {FACE: Region(boxes)}
+    scores = measure_streams(reference_frames, {"test": test_frames}, scorers, regions=regions, people=people)
     (versions,) = scores.values()
     return {name: versions["test"].mean(name) for name in names}
 
@@ -84,100 +71,137 @@ def measure_pair(
 def measure_streams(
     original: Pictures,
     versions: Mapping[str, Pictures],
-    scorers: Mapping[str, Scorer],
+    scorers: Mapping[str, Begin],
     *,
-    regions: Mapping[str, Boxes | None] | None = None,
+    regions: Mapping[str, Region] | None = None,
+    people: People | None = None,
+    seams: Container[int] = (),
     crop_border: int = 0,
     every: int = 1,
+    tolerance: Fraction | None = None,
     labels: Mapping[str, str] | None = None,
 ) -> RegionScores:
-    """Walk all streams together, one frame of each in memory, and score every version against the original.
+    """Walk all streams together, a few frames of each in memory, and score every version against the original.
 
     Args:
         original: uint8 RGB pictures, or `Frame`s.
         versions: streams to judge, by name.
-        scorers: metrics by name.
-        regions: per region its boxes frame by frame, or None for the whole picture; default the whole picture.
-        crop_border: pixels left out on every side.
+        scorers: metrics by name, from `load_scorers`.
+        regions: what counts, by name; default the whole picture.
+        people: per frame and person the 68 landmarks in the original; metrics of faces need them.
+        seams: numbers of the frames that begin a clip which was restored on its own.
+        crop_border: pixels left out on every side (not of aligned crops).
         every: score every Nth frame; the others are only counted and their sizes compared.
+        tolerance: by how many seconds the times of `Frame`s may differ; None compares no times.
         labels: how messages call the versions and "original"; default the names.
 
     Raises:
-        UserError: a version has another number of frames or another size than the original, or there are no frames.
+        UserError: a version has another number of frames, another size or other times than the original, there are no frames, or a metric
+            of faces is asked for without `people`.
     """
-    chosen: Mapping[str, Boxes | None] = {WHOLE: None} if regions is None else regions
-    scores: RegionScores = {region: {version: Scores() for version in versions} for region in chosen}
-    known = {"original": "original", **{name: name for name in versions}, **(labels or {})}
-    count = 0
-    for index, reference, tests in _together(original, versions, known):
-        count += 1
-        if index % every:
-            continue
-        first = _cropped(reference, crop_border)
-        for name, test in tests.items():
-            second = _cropped(test, crop_border)
-            for region, boxes in chosen.items():
-                inside = None if boxes is None else _shifted(boxes[index], crop_border, first) if index < len(boxes) else []
-                _score(scores[region][name], scorers, first, second, inside)
-    if count == 0:
-        msg = f"{known['original']}: expected at least one frame, got none"
+    if people is None and (wanting := [name for name in scorers if metrics.find(name).uses_faces]):
+        msg = f"{', '.join(wanting)}: expected `people`, the landmarks of the original's faces, got none"
         raise UserError(msg)
-    return scores
+    chosen: Mapping[str, Region] = {WHOLE: Region()} if regions is None else regions
+    known = {ORIGINAL: ORIGINAL, **{name: name for name in versions}, **(labels or {})}
+    runs = {region: {version: _Run.of(scorers) for version in versions} for region in chosen}
+    spaces = {region: space_of(what, crop_border) for region, what in chosen.items()}
+    empty = True
+    steps = _chosen(_together(original, versions, known, tolerance), every, seams)
+    for batch in _batches(steps):
+        empty = False
+        views = {space: space.view(batch, people) for space in dict.fromkeys(spaces.values())}
+        for region, what in chosen.items():
+            view = views[spaces[region]]
+            for version, run in runs[region].items() if view.steps else ():
+                run.add(view.frames(version, what.boxes), view.steps)
+    if empty:
+        msg = f"{known[ORIGINAL]}: expected at least one frame, got none"
+        raise UserError(msg)
+    return {region: {version: run.finish() for version, run in runs[region].items()} for region in chosen}
 
 
-def _score(scores: Scores, scorers: Mapping[str, Scorer], first: Image, second: Image, boxes: Sequence[Box] | None) -> None:
-    """Add one frame's scores."""
-    for metric, scorer in scorers.items():
-        value = scorer(first, second, boxes)
-        if value is not None:
-            scores.add(metric, value)
+@dataclass
+class _Run:
+    """One version in one region, on its way."""
+
+    scorers: dict[str, ClipScorer]
+    frames: list[int] = field(default_factory=list)
+    times: list[Fraction | None] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, begins: Mapping[str, Begin]) -> _Run:
+        return cls({name: begin() for name, begin in begins.items()})
+
+    def add(self, frames: Frames, steps: Sequence[Step]) -> None:
+        """Let every metric see the frames."""
+        self.frames += [step.index for step in steps]
+        self.times += [step.time for step in steps]
+        for scorer in self.scorers.values():
+            scorer.add(frames)
+
+    def finish(self) -> Scores:
+        return Scores(tuple(self.frames), tuple(self.times), {name: scorer.finish() for name, scorer in self.scorers.items()})
+
+
+def _batches(steps: Iterator[Step]) -> Iterator[list[Step]]:
+    """Yield the steps in groups that are as large as memory should hold."""
+    for first in steps:
+        height, width = first.original.shape[:2]
+        count = min(max(BATCH_PIXELS // (height * width), 1), BATCH_FRAMES)
+        yield [first, *islice(steps, count - 1)]
+
+
+def _chosen(steps: Iterator[Step], every: int, seams: Container[int]) -> Iterator[Step]:
+    """Yield every Nth step, with shot cuts and seams marked; those of steps passed over count for the next one."""
+    finder, cut, seam = CutFinder(), False, False
+    for step in steps:
+        cut |= finder.is_cut(step.original)
+        seam |= step.index in seams
+        if step.index % every == 0:
+            yield Step(step.index, step.time, step.original, step.tests, cut=cut, seam=seam)
+            cut = seam = False
 
 
 def _together(
-    original: Pictures, versions: Mapping[str, Pictures], labels: Mapping[str, str]
-) -> Iterator[tuple[int, Image, dict[str, Image]]]:
-    """Yield (index, original picture, picture per version) and check that sizes and numbers of frames agree."""
-    others = {name: _pictures(stream) for name, stream in versions.items()}
+    original: Pictures, versions: Mapping[str, Pictures], labels: Mapping[str, str], tolerance: Fraction | None
+) -> Iterator[Step]:
+    """Yield the pictures of all streams side by side, and check that sizes, times and numbers of frames agree."""
+    others: dict[str, Iterator[Image | Frame]] = {name: iter(stream) for name, stream in versions.items()}
+    items: Iterator[Image | Frame] = iter(original)
     index = -1
-    for index, reference in enumerate(_pictures(original)):
+    for index, item in enumerate(items):
         tests = {}
         for name, stream in others.items():
-            picture = next(stream, None)
-            if picture is None:
-                msg = f"{labels[name]}: expected the frames of {labels['original']}, but it ends after {index} and the original goes on"
+            other = next(stream, None)
+            if other is None:
+                msg = f"{labels[name]}: expected the frames of {labels[ORIGINAL]}, but it ends after {index} and the original goes on"
                 raise UserError(msg)
-            if picture.shape != reference.shape:
-                msg = (
-                    f"{labels[name]}: expected {reference.shape[1]}x{reference.shape[0]} as {labels['original']}, "
-                    f"got {picture.shape[1]}x{picture.shape[0]} in frame {index}; measure videos of one size"
-                )
-                raise UserError(msg)
-            tests[name] = picture
-        yield index, reference, tests
+            _check(item, other, index, (labels[name], labels[ORIGINAL]), tolerance)
+            tests[name] = _picture(other)
+        yield Step(index, item.time if isinstance(item, Frame) else None, _picture(item), tests)
     for name, stream in others.items():
         if next(stream, None) is not None:
-            msg = f"{labels[name]}: expected {index + 1} frames as {labels['original']}, but it goes on after them"
+            msg = f"{labels[name]}: expected {index + 1} frames as {labels[ORIGINAL]}, but it goes on after them"
             raise UserError(msg)
 
 
-def _pictures(stream: Pictures) -> Iterator[Image]:
-    """Yield the pictures of a stream of pictures or `Frame`s."""
-    for item in stream:
-        yield item.rgb if isinstance(item, Frame) else item
-
-
-def _cropped(picture: Image, border: int) -> Image:
-    """Return the picture without `border` pixels on every side."""
-    if border == 0:
-        return picture
-    if border < 0 or 2 * border >= min(picture.shape[:2]):
-        msg = f"--crop_border: expected 0 to {(min(picture.shape[:2]) - 1) // 2} for {picture.shape[1]}x{picture.shape[0]}, got {border}"
+def _check(original: Image | Frame, other: Image | Frame, index: int, labels: tuple[str, str], tolerance: Fraction | None) -> None:
+    """Compare the times, where both have one, and the sizes of two frames."""
+    if tolerance is not None and isinstance(original, Frame) and isinstance(other, Frame) and abs(original.time - other.time) > tolerance:
+        msg = (
+            f"{labels[0]}: expected frame {index} at {float(original.time):.3f} s as {labels[1]}, got {float(other.time):.3f} s; "
+            "a frame is missing or added there: measure versions of the same video"
+        )
         raise UserError(msg)
-    return picture[border:-border, border:-border]
+    one, two = _picture(original), _picture(other)
+    if one.shape != two.shape:
+        msg = (
+            f"{labels[0]}: expected {one.shape[1]}x{one.shape[0]} as {labels[1]}, "
+            f"got {two.shape[1]}x{two.shape[0]} in frame {index}; measure videos of one size"
+        )
+        raise UserError(msg)
 
 
-def _shifted(boxes: Sequence[Box], border: int, picture: Image) -> list[Box]:
-    """Return the boxes in the coordinates of the cropped `picture`, those outside it left out."""
-    height, width = picture.shape[:2]
-    moved = [(max(0, x0 - border), max(0, y0 - border), min(width, x1 - border), min(height, y1 - border)) for x0, y0, x1, y1 in boxes]
-    return [box for box in moved if box[0] < box[2] and box[1] < box[3]]
+def _picture(item: Image | Frame) -> Image:
+    return item.rgb if isinstance(item, Frame) else item

@@ -1,4 +1,4 @@
-"""How near a picture is to its original: PSNR and SSIM.
+"""How near a picture is to its original: PSNR, SSIM and MS-SSIM.
 
 Convention: pictures are uint8, (H, W) or (H, W, 3). The channel order only matters for `luma=True`, which expects RGB.
 All arithmetic is float64. `region` is a bool mask (H, W), True where pixels count; None counts all of them.
@@ -6,6 +6,9 @@ All arithmetic is float64. `region` is a bool mask (H, W), True where pixels cou
 SSIM follows Wang, Bovik, Sheikh and Simoncelli, "Image quality assessment: from error visibility to structural similarity",
 IEEE TIP 13(4), 2004: 11x11 Gaussian window of sigma 1.5, K1 = 0.01, K2 = 0.03, population statistics, only windows that lie
 inside the picture, mean over positions and then over channels.
+MS-SSIM follows Wang, Simoncelli and Bovik, "Multi-scale structural similarity for image quality assessment", Asilomar 2003: the product
+of contrast and structure over five scales, each half the one before (means of 2x2 pixels), and of luminance at the coarsest, with the
+paper's exponents; per channel, then the mean. A negative mean of contrast and structure counts as 0.
 Luma is ITU-R BT.601, studio swing (16..235), not rounded.
 """
 
@@ -27,6 +30,8 @@ C2 = (0.03 * PEAK) ** 2
 LUMA_RGB = (65.481, 128.553, 24.966)
 LUMA_OFFSET = 16.0
 GREY_RANK, COLOR_RANK = 2, 3
+MS_SSIM_EXPONENTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
+MS_SSIM_MINIMUM_PX = WINDOW * 2 ** (len(MS_SSIM_EXPONENTS) - 1)
 
 Floats = npt.NDArray[np.float64]
 Picture = npt.NDArray[np.uint8]
@@ -79,8 +84,44 @@ def ssim(first: Picture, second: Picture, *, crop_border: int = 0, luma: bool = 
     return float(similarity[inner].mean())
 
 
+def ms_ssim(first: Picture, second: Picture) -> float:
+    """Return the structural similarity over five scales, 1 for equal pictures, 0 at least.
+
+    Args:
+        first: uint8 (H, W) or (H, W, 3), H and W at least 176.
+        second: same shape and type.
+
+    Raises:
+        UserError: sizes differ, or the pictures are smaller than 176 pixels.
+    """
+    one, two, _ = _prepare(first, second, 0, luma=False, region=None)
+    if min(one.shape[:2]) < MS_SSIM_MINIMUM_PX:
+        msg = f"MS-SSIM: expected pictures of at least {MS_SSIM_MINIMUM_PX}x{MS_SSIM_MINIMUM_PX} px, got {one.shape[1]}x{one.shape[0]}"
+        raise UserError(msg)
+    product = np.ones(one.shape[2:])
+    for scale, exponent in enumerate(MS_SSIM_EXPONENTS, start=1):
+        luminance, contrast = _ssim_parts(one, two)
+        similarity = contrast if scale < len(MS_SSIM_EXPONENTS) else luminance * contrast
+        product = product * np.maximum(similarity.mean(axis=(0, 1)), 0.0) ** exponent
+        one, two = _halved(one), _halved(two)
+    return float(product.mean())
+
+
+def _halved(picture: Floats) -> Floats:
+    """Return the means of 2x2 pixels; an odd last row or column is left out."""
+    height, width = picture.shape[0] // 2, picture.shape[1] // 2
+    result: Floats = picture[: 2 * height, : 2 * width].reshape(height, 2, width, 2, *picture.shape[2:]).mean(axis=(1, 3))
+    return result
+
+
 def ssim_map(one: Floats, two: Floats) -> Floats:
     """Return SSIM per window: float64 (H-10, W-10) or (H-10, W-10, C) for pictures (H, W) or (H, W, C) with values 0..255."""
+    luminance, contrast = _ssim_parts(one, two)
+    return luminance * contrast
+
+
+def _ssim_parts(one: Floats, two: Floats) -> tuple[Floats, Floats]:
+    """Return the two factors of SSIM per window: luminance, and contrast with structure."""
     if min(one.shape[:2]) < WINDOW:
         msg = f"SSIM: expected pictures of at least {WINDOW}x{WINDOW} px, got {one.shape[1]}x{one.shape[0]}; use a smaller --crop_border"
         raise UserError(msg)
@@ -90,8 +131,7 @@ def ssim_map(one: Floats, two: Floats) -> Floats:
     # Only the sum of both variances is needed, so four filterings do instead of five.
     variances = _window_means(np.square(one) + np.square(two)) - squares
     covariance = _window_means(one * two) - product
-    result: Floats = ((2 * product + C1) * (2 * covariance + C2)) / ((squares + C1) * (variances + C2))
-    return result
+    return (2 * product + C1) / (squares + C1), (2 * covariance + C2) / (variances + C2)
 
 
 def _window_means(picture: Floats) -> Floats:

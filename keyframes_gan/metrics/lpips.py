@@ -11,11 +11,11 @@ from torch import Tensor
 from archs.lpips_arch import LPIPS, MINIMUM_PX, keep_convolutions
 from keyframes_gan import weights
 from keyframes_gan.errors import WeightsError
-from keyframes_gan.metrics import Box, Picture, Scorer
+from keyframes_gan.metrics.kinds import Box, Picture, Scorer
 from keyframes_gan.metrics.regions import mean_over_crops
 
 
-def load(*, backbone: str = "alexnet", heads: str = "lpips_alexnet") -> Scorer:
+def load(device: str = "cpu", *, backbone: str = "alexnet", heads: str = "lpips_alexnet") -> Scorer:
     """Return LPIPS with the weights of that name (pretrained_models/manifest.yml) or path.
 
     Raises:

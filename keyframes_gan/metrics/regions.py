@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from keyframes_gan.metrics import Box, Picture
+from keyframes_gan.metrics.kinds import Box, Picture
 
 SIDE_MARGIN, TOP_MARGIN, CHIN_MARGIN = 0.1, 0.35, 0.1
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from keyframes_gan.errors import UserError
-from keyframes_gan.measure import Scores, load_scorers, measure_pair, measure_streams
+from keyframes_gan.measure import Region, load_scorers, measure_pair, measure_streams
 from keyframes_gan.measure.files import boxes_of
 from keyframes_gan.types import FaceTrack, Frame
 
@@ -49,22 +49,12 @@ def test_versions_regions_border_and_step_in_one_pass() -> None:
     spoilt = _plain(0)
     spoilt[:2], spoilt[20:24, 20:24] = 255, 30
     versions = {"compressed": [spoilt, _plain(200)] * 2, "restored": [_plain(10), _plain(200)] * 2}
-    regions = {"whole": None, "face": [[(20, 20, 24, 24)]] * 4}
+    regions = {"whole": Region(), "face": Region([[(20, 20, 24, 24)]] * 4)}
     scores = measure_streams([_plain(0)] * 4, versions, scorers, regions=regions, crop_border=2, every=2)
     assert scores["whole"]["restored"].mean("psnr") == pytest.approx(_db(10))
-    assert scores["whole"]["restored"].counts == {"psnr": 2}
+    assert scores["whole"]["restored"].frames == (0, 2)
     assert scores["face"]["compressed"].mean("psnr") == pytest.approx(_db(30))
     assert scores["whole"]["compressed"].mean("psnr") == pytest.approx(10 * np.log10(255**2 * 28 * 28 / (30**2 * 16)))
-
-
-def test_scores_add_up_over_frames() -> None:
-    one, two = Scores(), Scores()
-    one.add("psnr", 90.0, 3)
-    two.add("psnr", 10.0)
-    two.add("ssim", 0.5)
-    assert (one + two).mean("psnr") == 25.0
-    assert (one + two).mean("ssim") == 0.5
-    assert one.mean("ssim") is None
 
 
 @pytest.mark.parametrize(

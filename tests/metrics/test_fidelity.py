@@ -1,16 +1,22 @@
-"""PSNR and SSIM against the public implementations' numbers and closed forms."""
+"""PSNR, SSIM and MS-SSIM against the public implementations' numbers and closed forms."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.ndimage import gaussian_filter
 
+from keyframes_gan import metrics
 from keyframes_gan.errors import UserError
-from keyframes_gan.metrics.fidelity import psnr, ssim
+from keyframes_gan.metrics.fidelity import ms_ssim, psnr, ssim
 
 NAMES = ("astronaut", "chelsea", "coffee")
 
@@ -87,3 +93,56 @@ def test_bad_input_gets_one_line() -> None:
         ssim(big, big, region=edge)
     with pytest.raises(ValueError, match="uint8"):
         psnr(big.astype(np.float32), big.astype(np.float32))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_luma_scorers_give_the_public_numbers(name: str, numbers: dict[str, Any], images: dict[str, np.ndarray]) -> None:
+    for metric in ("psnr", "ssim", "psnr_y", "ssim_y"):
+        found = metrics.load(metric)(images[name], images[f"{name}_crf42"])
+        assert found == pytest.approx(numbers[f"{name}_crf42 vs {name}"][metric], abs=1e-4)
+
+
+def test_ms_ssim_of_plain_pictures_is_the_luminance_of_the_coarsest_scale() -> None:
+    dark, light = (np.full((180, 200, 3), level, np.uint8) for level in (60, 90))
+    c1 = (0.01 * 255) ** 2
+    luminance = (2 * 60 * 90 + c1) / (60**2 + 90**2 + c1)
+    assert ms_ssim(dark, light) == pytest.approx(luminance**0.1333)
+    assert ms_ssim(dark, dark) == 1.0
+
+
+def test_ms_ssim_follows_its_definition() -> None:
+    rng = np.random.default_rng(0)
+    one = gaussian_filter(rng.uniform(0, 255, (192, 192)), 1.5)
+    one = np.rint((one - one.min()) / np.ptp(one) * 255).astype(np.uint8)
+    two = np.clip(one + rng.normal(0, 20, one.shape), 0, 255).astype(np.uint8)
+    x, y, expected = one.astype(float), two.astype(float), 1.0
+    for scale, exponent in enumerate((0.0448, 0.2856, 0.3001, 0.2363, 0.1333)):
+        blur = partial(gaussian_filter, sigma=1.5, truncate=5 / 1.5)
+        mx, my = blur(x), blur(y)
+        vx, vy, vxy = blur(x * x) - mx * mx, blur(y * y) - my * my, blur(x * y) - mx * my
+        c1, c2 = 2.55**2, 7.65**2
+        term = (2 * vxy + c2) / (vx + vy + c2)
+        if scale == 4:
+            term = term * (2 * mx * my + c1) / (mx**2 + my**2 + c1)
+        expected *= term[5:-5, 5:-5].mean() ** exponent
+        x, y = (part.reshape(len(part) // 2, 2, -1, 2).mean(axis=(1, 3)) for part in (x, y))
+    assert ms_ssim(one, two) == pytest.approx(expected, rel=1e-9)
+    assert ms_ssim(np.stack([one] * 3, axis=2), np.stack([two] * 3, axis=2)) == pytest.approx(expected, rel=1e-9)
+    assert ms_ssim(one, 255 - one) == 0.0
+
+
+def test_ms_ssim_needs_five_scales() -> None:
+    small = np.zeros((175, 300, 3), np.uint8)
+    with pytest.raises(UserError, match="at least 176x176 px, got 300x175"):
+        ms_ssim(small, small)
+    assert metrics.load("ms_ssim")(small, small) is None
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.integers(0, 2**31), st.sampled_from([psnr, ssim, ms_ssim]))
+def test_fidelity_is_symmetric_and_the_same_for_mirrored_pictures(seed: int, metric: Callable[..., float]) -> None:
+    one, two = np.random.default_rng(seed).integers(0, 256, (2, 176, 176, 3), dtype=np.uint8)
+    value = metric(one, two)
+    assert metric(two, one) == pytest.approx(value)
+    assert metric(one[::-1], two[::-1]) == pytest.approx(value)
+    assert metric(one.transpose(1, 0, 2), two.transpose(1, 0, 2)) == pytest.approx(value)

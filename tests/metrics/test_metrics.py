@@ -125,14 +125,13 @@ def test_lpips_loads_the_published_layout_strictly(network: LPIPS, pair: tuple[n
 def test_every_metric_loads_or_says_why_not(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(weights, "fetch", _no_network)
     monkeypatch.setattr(weights, "_torch_cache", lambda: tmp_path)
-    for name in metrics.METRICS:
-        if name == "lpips":
-            if not (weights.FOLDER / weights.entry("alexnet").file).is_file():
-                with pytest.raises(WeightsError, match=r"alexnet-owt"):
-                    metrics.load(name)
+    for name, metric in metrics.METRICS.items():
+        if all((weights.FOLDER / weights.entry(one).file).is_file() for one in metric.weights):
+            assert callable(metrics.load_clip(name))
         else:
-            assert callable(metrics.load(name))
-    with pytest.raises(UserError, match="psnr, ssim, lpips"):
+            with pytest.raises(WeightsError, match=weights.entry(metric.weights[0]).file):
+                metrics.load_clip(name)
+    with pytest.raises(UserError, match="got 'pnsr'; did you mean psnr"):
         metrics.load("pnsr")
 
 

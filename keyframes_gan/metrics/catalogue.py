@@ -1,0 +1,70 @@
+"""The list of metrics. docs/metrics.md says the same in more words; a test compares both."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from keyframes_gan.metrics.kinds import Metric
+
+ALEX, VGG = ("alexnet", "lpips_alexnet"), ("vgg16", "lpips_vgg16")
+
+_PICTURES = (
+    Metric("psnr", "PSNR", "dB", "higher", 2, "scorers:load_psnr", "peak signal-to-noise ratio, RGB, at most 100 dB"),
+    Metric("ssim", "SSIM", "", "higher", 4, "scorers:load_ssim", "structural similarity (Wang et al. 2004), RGB"),
+    Metric("psnr_y", "PSNR-Y", "dB", "higher", 2, "scorers:load_psnr_y", "as psnr, on BT.601 luma"),
+    Metric("ssim_y", "SSIM-Y", "", "higher", 4, "scorers:load_ssim_y", "as ssim, on BT.601 luma"),
+    Metric("ms_ssim", "MS-SSIM", "", "higher", 4, "scorers:load_ms_ssim", "similarity over five scales (Wang et al. 2003), RGB"),
+)
+
+_BLIND = (
+    Metric("brisque", "BRISQUE", "", "lower", 2, "scorers:load_brisque", "blind quality, antialiased halving"),
+    Metric("brisque_paper", "BRISQUE/paper", "", "lower", 2, "scorers:load_brisque_paper", "blind quality, nearest halving"),
+    Metric("niqe", "NIQE", "", "lower", 3, "scorers:load_niqe", "blind quality (Mittal et al. 2013), on luma"),
+)
+
+_TIME = (
+    Metric("e_warp", "E_warp", "", "lower", 6, "temporal:load_e_warp", "warping error along the original's flow, pictures in [0, 1]"),
+    Metric("tof", "tOF", "px", "lower", 4, "temporal:load_tof", "difference of optical flow"),
+    Metric("flicker", "Flicker", "levels", "lower", 4, "temporal:load_flicker", "change where the original stands still, of 255"),
+    Metric(
+        "seam_ratio", "Seam ratio", "", "lower", 4, "temporal:load_seam_ratio", "warping error at clip borders, over inside", total="clips"
+    ),
+)
+
+_LANDMARKS = (
+    Metric("akd", "AKD", "px", "lower", 3, "landmarks:load_akd", "distance of 68 landmarks (dlib)"),
+    Metric("sigma_akd", "σ-AKD", "px", "lower", 4, "landmarks:load_sigma_akd", "spread of akd over time", total="clips"),
+    Metric("lmd", "LMD", "px", "lower", 3, "landmarks:load_lmd", "as akd, without displacement"),
+    Metric("tlme", "TLME", "px", "lower", 4, "landmarks:load_tlme", "error of the landmarks' motion (dlib)"),
+)
+
+_IDENTITY = (
+    Metric("ids", "IDS", "", "higher", 4, "identity:load_ids", "cosine of face embeddings"),
+    Metric("sigma_ids", "σ-IDS", "", "lower", 5, "identity:load_sigma_ids", "spread of ids over time", total="clips"),
+    Metric("vidd", "VIDD", "", "lower", 5, "identity:load_vidd", "1 - cosine of neighbouring restored frames"),
+)
+
+
+def _by(embedding: str) -> list[Metric]:
+    """Return the identity metrics by dlib's embedding, or by ArcFace's under names of their own."""
+    metrics = [replace(metric, summary=f"{metric.summary} ({embedding})", argument=embedding, on_device=True) for metric in _IDENTITY]
+    if embedding == "dlib":
+        return metrics
+    return [
+        replace(metric, name=f"{metric.name}_{embedding}", label=f"{metric.label}/{embedding}", weights=("arcface_resnet18",))
+        for metric in metrics
+    ]
+
+
+METRICS: dict[str, Metric] = {
+    metric.name: metric
+    for metric in (
+        *_PICTURES,
+        Metric(
+            "lpips", "LPIPS", "", "lower", 4, "lpips:load", "perceptual distance (Zhang et al. 2018), AlexNet", weights=ALEX, on_device=True
+        ),
+        *(replace(metric, uses_original=False) for metric in _BLIND),
+        *(replace(metric, of="clip") for metric in _TIME),
+        *(replace(metric, of="clip", uses_faces=True) for metric in (*_LANDMARKS, *_by("dlib"), *_by("arcface"))),
+    )
+}
