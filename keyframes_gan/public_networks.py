@@ -22,23 +22,24 @@ if TYPE_CHECKING:
 EXTRA_COMMAND = "pip install spandrel_extra_arches"
 
 
-def load(name_or_path: str | Path, *, architectures: Sequence[str], extra: bool = False) -> Any:  # noqa: ANN401  # spandrel has no types
+def load(name_or_path: str | Path, *, architectures: Sequence[str], extra: bool = False, note: str = "") -> Any:  # noqa: ANN401  # spandrel has no types
     """Return spandrel's `ImageModelDescriptor` of a network, in evaluation mode, float32, on the CPU.
 
     Args:
         name_or_path: as for `keyframes_gan.weights.locate`.
         architectures: spandrel's ids of the architectures that will do, for instance "ESRGAN".
         extra: the architecture is one of spandrel_extra_arches.
+        note: ends the message about weights of another network: what the user may have mistaken for the right ones.
 
     Raises:
         WeightsError: spandrel or its extra package is not installed; or the file cannot be had, is no checkpoint, or holds another
             network than `architectures`.
     """
     spandrel = _imported(extra=extra)
-    descriptor = _recognised(spandrel, weights.load_state(name_or_path), str(name_or_path))
+    descriptor = _recognised(spandrel, weights.load_state(name_or_path), str(name_or_path), note)
     found = str(descriptor.architecture.id)
     if found not in architectures:
-        msg = f"{name_or_path}: expected weights of {' or '.join(architectures)}, got {found}; change --weights"
+        msg = f"{name_or_path}: expected weights of {' or '.join(architectures)}, got {found}; change --weights{note}"
         raise WeightsError(msg)
     return descriptor.eval()
 
@@ -52,18 +53,18 @@ def identify(state: dict[str, torch.Tensor], name: str) -> str:
     return str(_recognised(_imported(extra=False), state, name).architecture.id)
 
 
-def _recognised(spandrel: Any, state: dict[str, torch.Tensor], name: str) -> Any:  # noqa: ANN401
+def _recognised(spandrel: Any, state: dict[str, torch.Tensor], name: str, note: str = "") -> Any:  # noqa: ANN401
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # spandrel imports an architecture on first use, some with deprecated calls of torch
             return spandrel.MAIN_REGISTRY.load(spandrel.canonicalize_state_dict(state))
     except spandrel.UnsupportedModelError as error:
         first = next(iter(state))
-        msg = f"{name}: expected weights of a published network, got {len(state)} tensors of none ({first}, ...); change --weights"
+        msg = f"{name}: expected weights of a published network, got {len(state)} tensors of none ({first}, ...); change --weights{note}"
         raise WeightsError(msg) from error
     except (RuntimeError, KeyError, ValueError, IndexError, TypeError) as error:
         reason = " ".join(str(error).split())[:200]
-        msg = f"{name}: expected weights of a published network, got ones that do not fit: {reason}; change --weights"
+        msg = f"{name}: expected weights of a published network, got ones that do not fit: {reason}; change --weights{note}"
         raise WeightsError(msg) from error
 
 

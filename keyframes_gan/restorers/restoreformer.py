@@ -1,6 +1,6 @@
 """RestoreFormer (Wang et al., CVPR 2022): still faces, attending to a dictionary of faces; the network through spandrel.
 
-Weights of RestoreFormer++ (PAMI 2023), whose attention works at several scales, are refused where spandrel does not know them.
+Weights of RestoreFormer++ (PAMI 2023), whose attention works at several scales, are refused: spandrel, up to 0.4.2, has no such network.
 """
 
 from __future__ import annotations
@@ -48,5 +48,6 @@ def create(*, device: str = "auto", precision: str = "fp32", weights: str | None
         WeightsError: the weights are missing, altered or of another network.
     """
     chosen_device, dtype = choose_device(device), choose_precision(precision)
-    descriptor = public_networks.load(weights or WEIGHTS, architectures=("RestoreFormer",))
+    note = " (RestoreFormer++ is another network than RestoreFormer, and spandrel does not have it)"
+    descriptor = public_networks.load(weights or WEIGHTS, architectures=("RestoreFormer",), note=note)
     return Stills(descriptor.model, _forward, SPEC, device=chosen_device, precision=dtype)

@@ -55,6 +55,23 @@ def test_restoreformer_from_a_file(tmp_path: Path) -> None:
     assert np.abs(restored - plainly(network, clip.crops)).max() <= 0.51
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda state: {f"vqvae.{key}": value for key, value in state.items()},
+        lambda state: {**state, "decoder.up.1.attn.0.norm1.weight": torch.zeros(32)},
+        lambda state: {key: value for key, value in state.items() if not key.startswith("quantize")},
+    ],
+)
+def test_weights_of_restoreformer_plus_plus_are_refused_in_one_line(tmp_path: Path, change: Any) -> None:
+    """Other names, more layers, or fewer: whatever does not fit strictly, and the likeliest mistake is named."""
+    network = architecture("RestoreFormer")(ch=32, num_res_blocks=1, n_embed=16, embed_dim=32, z_channels=32)
+    torch.save({"params": change(network.state_dict())}, tmp_path / "plus.pth")
+    with pytest.raises(WeightsError, match=r"RestoreFormer\+\+ is another network than RestoreFormer, and spandrel") as told:
+        restorers.find("restoreformer", device="cpu", weights=str(tmp_path / "plus.pth"))
+    assert "\n" not in str(told.value)
+
+
 def test_gfpgan_repeats_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(4)
     network = architecture("GFPGAN")(out_size=512, narrow=0.0625, channel_multiplier=1).eval()
