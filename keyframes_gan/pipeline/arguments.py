@@ -59,7 +59,12 @@ def _add_video(group: argparse._ArgumentGroup) -> None:
     add("--camera", metavar="N", help="live input instead of -i: 0 is the first camera; Ctrl-C ends the recording")
     add("--seconds", type=float, help="of a camera: end after so long")
     add("--max-frames", "--max_frames", type=int, help="of a camera: end after so many frames")
-    add("-o", "--output", type=Path, help="restored video (.mp4, .mkv, .mov, .webm), or folder for a folder of videos")
+    add(
+        "-o",
+        "--output",
+        type=Path,
+        help="restored video (.mp4, .mkv, .mov, .webm); an image for an image; a folder for a folder of videos or images",
+    )
     add("--suffix", default="", help="appended, after an underscore, to the name of every output video")
     add("--resume", action="store_true", help="folder of videos: leave alone what is finished, with the same input and settings")
     add("--dry-run", "--dry_run", action="store_true", help="write nothing; say how many frames, how much memory, about how long")

@@ -23,7 +23,9 @@ from keyframes_gan.pipeline.photos import PhotoAlbum
 from keyframes_gan.pipeline.settings import Settings
 from keyframes_gan.pipeline.tracks import TracksWriter
 from keyframes_gan.video.camera import CameraReader
-from keyframes_gan.video.write import VideoWriter
+from keyframes_gan.video.pictures import PictureWriter, picture_paths
+from keyframes_gan.video.read import VideoReader
+from keyframes_gan.video.write import CONTAINERS, VideoWriter
 
 if TYPE_CHECKING:
     from keyframes_gan.types import Restorer, VideoInfo
@@ -73,7 +75,7 @@ class Outcome:
 
 
 class Output:
-    """The restored video and, on request, the comparison video and the list of faces beside it."""
+    """The restored video or images and, on request, the comparison video and the list of faces beside it."""
 
     def __init__(self, reader: Reader, target: Path, compare: Path | None, tracks: Path | None, settings: Settings) -> None:
         info = reader.info
@@ -88,7 +90,11 @@ class Output:
             return VideoWriter(path, size=size, time_base=tick, rate=rate, like=like, streams_from=streams, encoding=settings.encoding)
 
         width, height = info.width * settings.finish.upscale, info.height * settings.finish.upscale
-        self._main = writer(target, (width, height), info)
+        self._main: VideoWriter | PictureWriter
+        if isinstance(reader, VideoReader) and reader.is_pictures and target.suffix.lower() not in CONTAINERS:
+            self._main = PictureWriter(target, picture_paths(reader.path))
+        else:
+            self._main = writer(target, (width, height), info)
         self._pair = writer(compare, (2 * width, height + height % 2), None) if compare else None
         self._tracks = TracksWriter(tracks, info) if tracks else None
 
@@ -182,7 +188,8 @@ def restore_video(
 
     Args:
         source: a video, a folder of images, an image, or a `Camera`: then Ctrl-C ends the recording.
-        target: .mp4, .m4v, .mov, .mkv or .webm; appears only when complete.
+        target: .mp4, .m4v, .mov, .mkv or .webm; for an image also an image, for a folder of images also a folder (`PictureWriter`).
+            It appears only when complete.
         settings: what to do.
         compare: also write input and output side by side.
         tracks: also write every face of every frame as JSON (`TracksWriter`).

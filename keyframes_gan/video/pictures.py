@@ -1,17 +1,23 @@
-"""A folder of images, or one image, as a video of constant rate."""
+"""A folder of images, or one image, as a video of constant rate; and frames written as images."""
 
 from __future__ import annotations
 
+import contextlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 
+from keyframes_gan.atomic import atomic_write, unwritable
 from keyframes_gan.errors import MediaError
-from keyframes_gan.types import Frame, Image, VideoInfo
+from keyframes_gan.types import Frame, Image, VideoInfo, check_image
+
+if TYPE_CHECKING:
+    from types import TracebackType
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
 
@@ -99,3 +105,62 @@ def picture_frames(path: Path, info: VideoInfo) -> Iterator[Frame]:
             msg = f"{one}: is {rgb.shape[1]}x{rgb.shape[0]}, expected {info.width}x{info.height} as the first image of the folder"
             raise MediaError(msg)
         yield Frame(index, index / info.rate, rgb, is_key=True)
+
+
+class PictureWriter:
+    """Writes frames as images; a context manager. The files appear under their names only after a clean exit.
+
+    Args:
+        path: an image, when there is one source; else, or when it has no suffix, a folder, which is made when it is not there. In it, every
+            frame becomes a PNG file that is called as its source.
+        sources: the images that the frames come from, in order.
+
+    Attributes:
+        reencoded: empty; images have no sound.
+
+    Raises:
+        MediaError: a name that is no image's, a file for several images, or sources that differ in nothing but their suffix; on entry, a
+            folder that cannot be made.
+    """
+
+    def __init__(self, path: Path, sources: Sequence[Path]) -> None:
+        self.reencoded: list[str] = []
+        suffix = "" if path.is_dir() else path.suffix.lower()
+        if suffix and (suffix not in SUFFIXES or len(sources) > 1):
+            wanted = "no suffix, for a folder of images" if suffix in SUFFIXES else f"one of {', '.join(sorted(SUFFIXES))}"
+            msg = f"{path}: expected a video's suffix or {wanted}, got {path.suffix!r}; change -o"
+            raise MediaError(msg)
+        self._folder = None if suffix else path
+        self._targets = [path] if suffix else [path / f"{source.stem}.png" for source in sources]
+        if len(set(self._targets)) < len(self._targets):
+            msg = f"{sources[0].parent}: expected images whose names differ in more than the suffix; rename one, or write a video"
+            raise MediaError(msg)
+        self._waiting = iter(self._targets)
+        self._stack = contextlib.ExitStack()
+        self._made = False
+
+    def __enter__(self) -> PictureWriter:
+        if self._folder is not None and not self._folder.is_dir():
+            try:
+                self._folder.mkdir()
+            except OSError as error:
+                raise unwritable(self._folder, error) from error
+            self._made = True
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._stack.__exit__(kind, error, trace)
+        if kind is not None and self._made and self._folder is not None:
+            with contextlib.suppress(OSError):
+                self._folder.rmdir()
+
+    def write(self, rgb: Image, time: Fraction) -> None:
+        """Write the next frame, uint8 (H, W, 3) RGB; its `time` does not matter.
+
+        Raises:
+            MediaError: the file cannot be written.
+        """
+        check_image(rgb, "PictureWriter.write")
+        target = next(self._waiting)
+        part = self._stack.enter_context(atomic_write(target))
+        part.write_bytes(cv2.imencode(target.suffix, rgb[:, :, ::-1])[1].tobytes())
