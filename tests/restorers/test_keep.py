@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import gc
 import importlib.util
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -219,6 +220,25 @@ def test_it_compiles_only_where_all_that_takes_is_there(
     monkeypatch.setattr(keep.importlib.util, "find_spec", lambda _name: "found" if triton else None)
     monkeypatch.setattr(keep.shutil, "which", lambda name: name if name == compiler else None)
     assert keep.can_compile(torch.device(device)) is expected
+
+
+def test_networks_of_other_sizes_come_from_the_manifest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.save(KEEP(**TINY).state_dict(), tmp_path / "small.pth")
+    row = {
+        "file": "small.pth",
+        "url": None,
+        "sha256": weights.digest(tmp_path / "small.pth"),
+        "arch": "KEEP",
+        "kwargs": TINY,
+        "param_key": None,
+        "licence": "Apache-2.0",
+        "provenance": "made here",
+    }
+    (tmp_path / weights.MANIFEST).write_text(json.dumps({"small": row}), encoding="utf-8")
+    monkeypatch.setattr(weights, "FOLDER", tmp_path)
+    restorer = keep.create(weights="small", device="cpu")
+    assert restorer.spec.crop_sizes == (SIZE,)
+    assert restorer.restore(clip(2), restorer.start(0)).shape == (2, SIZE, SIZE, 3)
 
 
 def test_it_is_never_a_silent_default() -> None:
