@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from keyframes_gan.errors import FaceError
-from keyframes_gan.faces import align, detectors
+from keyframes_gan.faces import align
 from keyframes_gan.faces.identity import SAME_PERSON, embed, similarity
 from keyframes_gan.faces.landmarks import Landmarker
 from keyframes_gan.keyframes.fit import fit
@@ -15,6 +15,7 @@ from keyframes_gan.types import CROP_SIZES, FloatArray, Image, Points, Reference
 from keyframes_gan.video.pictures import read_picture
 
 if TYPE_CHECKING:
+    from keyframes_gan.faces.detectors import Detector
     from keyframes_gan.keyframes.memory import KeyframeMemory
 
 LOOK_EVERY = 25
@@ -36,21 +37,21 @@ class PhotoAlbum:
 
     Args:
         paths: pictures, each with at least one face; the largest counts.
-        detector: name of a face detector.
+        detector: finds the faces.
 
     Raises:
         MediaError: a photo cannot be read.
         FaceError: a photo shows no face.
     """
 
-    def __init__(self, paths: tuple[Path, ...], detector: str) -> None:
+    def __init__(self, paths: tuple[Path, ...], detector: Detector) -> None:
         self.photos = [self._load(path, detector) for path in dict.fromkeys(paths)]
         self._looks: dict[int, list[int]] = {}
         self._likest: dict[Path, float] = {}
 
-    def _load(self, path: Path, detector: str) -> Photo:
+    def _load(self, path: Path, detector: Detector) -> Photo:
         rgb = read_picture(path)
-        found = detectors.find(detector)().detect(rgb)
+        found = detector.detect(rgb)
         if not found:
             msg = f"--reference: expected a photo with a face, found none in {path}; give another photo or leave this one out"
             raise FaceError(msg)

@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from keyframes_gan import report, restorers, upscale
 from keyframes_gan.errors import FaceError, MediaError
+from keyframes_gan.faces import detectors
 from keyframes_gan.faces.smooth import TrackSmoother, half_window
 from keyframes_gan.faces.track import FaceStream, FaceTracker
 from keyframes_gan.pipeline.clock import Stopwatch
@@ -28,6 +29,7 @@ from keyframes_gan.video.read import VideoReader
 from keyframes_gan.video.write import CONTAINERS, VideoWriter
 
 if TYPE_CHECKING:
+    from keyframes_gan.faces.detectors import Detector
     from keyframes_gan.types import Restorer, VideoInfo
 
 LABELS = ("input", "restored")
@@ -169,9 +171,18 @@ def build_restorer(settings: Settings) -> Restorer:
     return restorers.find(settings.restorer, device=settings.device, precision=settings.precision, weights=settings.weights)
 
 
-def face_stream(settings: Settings) -> FaceStream:
+def build_detector(settings: Settings) -> Detector:
+    """Return what finds faces.
+
+    Raises:
+        UserError: there is none of that name.
+    """
+    return detectors.find(settings.detector)(device=settings.device)
+
+
+def face_stream(settings: Settings, detector: Detector) -> FaceStream:
     """Return tracker and smoother as asked for."""
-    return FaceStream(FaceTracker(settings.detector, every=settings.every, max_faces=settings.max_faces), smoother_of(settings))
+    return FaceStream(FaceTracker(detector, every=settings.every, max_faces=settings.max_faces), smoother_of(settings))
 
 
 def restore_video(
@@ -205,8 +216,9 @@ def restore_video(
     check_targets(source if isinstance(source, Path) else None, {"-o": target, "--compare": compare, "--tracks": tracks})
     reader = reader_of(source)
     restorer = restorer or build_restorer(settings)
-    stream = AlignedStream() if settings.has_aligned else face_stream(settings)
-    album = PhotoAlbum(settings.references, settings.detector)
+    detector = build_detector(settings)
+    stream = AlignedStream() if settings.has_aligned else face_stream(settings, detector)
+    album = PhotoAlbum(settings.references, detector)
     outcome = Outcome(reader.path, target, settings.restorer)
     with reader, ctrl_c_ends(reader):
         framing = WholeFraming.of(restorer.spec, reader.info) if settings.has_aligned else None

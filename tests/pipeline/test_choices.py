@@ -14,7 +14,8 @@ import pytest
 
 import video_inference
 from keyframes_gan.errors import MediaError, UserError, run_door
-from keyframes_gan.pipeline import arguments, door, guard
+from keyframes_gan.faces.detectors import network
+from keyframes_gan.pipeline import arguments, door, guard, stream
 from keyframes_gan.pipeline.guard import IdentityGuard
 from keyframes_gan.pipeline.plan import plan_of
 from keyframes_gan.pipeline.settings import Settings
@@ -237,3 +238,22 @@ def test_names_of_the_public_script_are_understood() -> None:
 def test_values_out_of_range_are_named_with_their_flag(wrong: dict[str, Any], words: str) -> None:
     with pytest.raises(UserError, match=words):
         Settings(**wrong)
+
+
+@pytest.mark.parametrize("name", ["YOLOv5n", "retinaface_resnet50"])
+def test_detectors_run_where_the_user_says(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    class StoppedError(Exception):
+        pass
+
+    def load(_name: str, _weights: object, device: str) -> None:
+        asked.append(device)
+        raise StoppedError
+
+    monkeypatch.setattr(network, "load_network", load)
+    detector = stream.build_detector(settings(detector=name, device="cpu"))
+    with pytest.raises(StoppedError):
+        detector.detect(np.zeros((64, 64, 3), np.uint8))
+    assert asked == ["cpu"]
+    assert stream.build_detector(settings(detector="dlib-hog", device="cpu")).detect(np.zeros((96, 96, 3), np.uint8)) == []

@@ -10,6 +10,7 @@ import pytest
 from skimage.data import astronaut
 
 from keyframes_gan.errors import FaceError
+from keyframes_gan.faces.detectors.dlib_hog import HogDetector
 from keyframes_gan.faces.smooth import SmoothFace
 from keyframes_gan.keyframes.memory import KeyframeMemory
 from keyframes_gan.pipeline import photos
@@ -105,7 +106,7 @@ def unit(cosine: float) -> Any:
 
 def album_of(face: Any, **photos_: float) -> PhotoAlbum:
     """Photos by name, each as similar to the person as it says."""
-    album = PhotoAlbum((), "dlib-hog")
+    album = PhotoAlbum((), HogDetector())
     for name, cosine in photos_.items():
         album.photos.append(Photo(Path(name), Reference(np.zeros((64, 64, 3), np.uint8), None, face(32, 29, 15), None), unit(cosine)))
     return album
@@ -147,14 +148,14 @@ def test_when_all_photos_are_placed_nobody_is_compared(face: Any, monkeypatch: p
     album.offer(0, 0, memory, PICTURE, face(150, 150, 15))
     monkeypatch.setattr(photos, "embed", None)
     album.offer(0, 100, memory, PICTURE, face(150, 150, 15))
-    PhotoAlbum((), "dlib-hog").offer(0, 0, KeyframeMemory(1), PICTURE, face(150, 150, 15))
+    PhotoAlbum((), HogDetector()).offer(0, 0, KeyframeMemory(1), PICTURE, face(150, 150, 15))
     assert album.notes() == []
     assert album_of(face, lonely=1.0).notes() == ["--reference lonely: not used, there was no face to compare it with"]
 
 
 def test_a_photo_becomes_an_aligned_reference(tmp_path: Path) -> None:
     write_png(np.ascontiguousarray(astronaut()[0:256, 96:352]), tmp_path / "photo.png")
-    (photo,) = PhotoAlbum((tmp_path / "photo.png",), "dlib-hog").photos
+    (photo,) = PhotoAlbum((tmp_path / "photo.png",), HogDetector()).photos
     side = photo.reference.picture.shape[0]
     np.testing.assert_allclose(photo.reference.landmarks[36:48].mean(axis=0), [0.5 * side, 0.45 * side], atol=0.01)
     np.testing.assert_allclose(np.linalg.norm(photo.identity), 1, atol=1e-5)
@@ -164,4 +165,4 @@ def test_a_photo_becomes_an_aligned_reference(tmp_path: Path) -> None:
 def test_a_photo_without_a_face_is_named(tmp_path: Path, moving: Any) -> None:
     write_png(moving(1, (160, 120))[0], tmp_path / "wall.png")
     with pytest.raises(FaceError, match=r"--reference: expected a photo with a face, found none in .*wall\.png"):
-        PhotoAlbum((tmp_path / "wall.png",), "dlib-hog")
+        PhotoAlbum((tmp_path / "wall.png",), HogDetector())

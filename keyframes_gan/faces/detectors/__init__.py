@@ -36,8 +36,11 @@ class Detector(Protocol):
 class DetectorFactory(Protocol):
     """What `find` returns: call it to get a detector."""
 
-    def __call__(self, *, min_face: int = ..., max_pixels: int = ...) -> Detector:
-        """Return a detector for faces at least `min_face` pixels wide that looks at no more than `max_pixels` at a time."""
+    def __call__(self, *, min_face: int = ..., max_pixels: int = ..., device: str = ...) -> Detector:
+        """Return a detector for faces at least `min_face` pixels wide that looks at no more than `max_pixels` at a time.
+
+        Networks run on `device` ("auto", "cpu", "cuda", ...); dlib's detectors where dlib was built for.
+        """
 
 
 def names() -> list[str]:

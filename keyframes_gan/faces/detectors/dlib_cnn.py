@@ -17,7 +17,8 @@ NEAR_THRESHOLD = -0.2
 class CnnDetector(ScaledDetector):
     """Finds more turned and hidden faces than `dlib-hog`, many times slower on a CPU; scores up to about 1.1."""
 
-    def __init__(self, *, min_face: int = 80, max_pixels: int = 250_000, threshold: float = 0.0) -> None:
+    def __init__(self, *, min_face: int = 80, max_pixels: int = 250_000, threshold: float = 0.0, device: str = "auto") -> None:
+        del device  # dlib itself was built for one
         super().__init__(min_face=min_face, max_pixels=max_pixels)
         self.threshold = threshold
 

@@ -22,7 +22,8 @@ NEAR_THRESHOLD = -0.4
 class HogDetector(ScaledDetector):
     """Frontal and half-turned faces, about 15 ms per half megapixel on one CPU core; scores from 0 (weak) to about 3."""
 
-    def __init__(self, *, min_face: int = 64, max_pixels: int = 500_000, threshold: float = 0.0) -> None:
+    def __init__(self, *, min_face: int = 64, max_pixels: int = 500_000, threshold: float = 0.0, device: str = "auto") -> None:
+        del device  # dlib itself was built for one
         super().__init__(min_face=min_face, max_pixels=max_pixels)
         self.threshold = threshold
 
