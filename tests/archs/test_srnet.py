@@ -149,6 +149,18 @@ def test_enlarging_leaves_the_picture_where_it_was() -> None:
     torch.testing.assert_close(net.enlarge(picture), net(picture)[0], rtol=0, atol=0)
 
 
+@pytest.mark.parametrize("variant", ["video", "photo"])
+@torch.no_grad()
+def test_it_can_begin_as_interpolation(variant: Variant) -> None:
+    net = seeded(variant, window=8)
+    net.begin_as_interpolation()
+    picture = noise(1, 3, 18, 14)
+    wanted = torch.nn.functional.interpolate(picture, scale_factor=4, mode="bilinear", align_corners=False)
+    inside = (..., slice(4, -4), slice(4, -4))
+    for made in net(picture):
+        torch.testing.assert_close(made[inside], wanted[inside], rtol=0, atol=1e-5)
+
+
 def test_training_reaches_every_parameter() -> None:
     for variant in ("video", "photo"):
         net = seeded(variant, window=8).train()
