@@ -7,6 +7,7 @@ picture with the same augmentation for any number of loader workers, any number 
 from __future__ import annotations
 
 import random
+import signal
 from collections.abc import Iterator, Sized
 from typing import Any, Protocol
 
@@ -90,9 +91,13 @@ class Positioned(Dataset[Any]):
         return self.dataset[index]
 
 
-def _quiet_worker(_worker: int) -> None:
-    """One thread per worker: OpenCV would otherwise start as many as there are cores in each."""
+def _start_worker(_worker: int) -> None:
+    """One thread per worker, as OpenCV would start as many as there are cores in each; and a deaf ear to the first SIGTERM.
+
+    A SIGTERM for the whole group of processes is the training's to answer: it still needs its workers to finish the step.
+    """
     cv2.setNumThreads(0)
+    signal.signal(signal.SIGTERM, lambda _number, _frame: signal.signal(signal.SIGTERM, signal.SIG_DFL))
 
 
 def train_loader(dataset: _Indexed, sampler: PositionSampler, *, workers: int, pin_memory: bool) -> DataLoader[Any]:
@@ -103,5 +108,5 @@ def train_loader(dataset: _Indexed, sampler: PositionSampler, *, workers: int, p
         sampler=sampler,
         num_workers=workers,
         pin_memory=pin_memory,
-        worker_init_fn=_quiet_worker,
+        worker_init_fn=_start_worker,
     )

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import logging
 import os
-import shutil
+import re
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -56,6 +58,7 @@ GAN = (
     "train:optim_d={type: Adam, lr: 1e-3}",
     "train:gan_opt={type: MultiScaleGANLoss, gan_type: hinge, loss_weight: 0.1}",
 )
+UNLIMITED = ("train:clip_grad_norm=null", "train:warmup_iter=-1")
 
 Run = Callable[..., Path]
 
@@ -229,36 +232,122 @@ def test_door_checks_and_refuses(file: Path, capsys: pytest.CaptureFixture[str])
     assert "train.ema_decay: expected less than 1, got 2" in lines[1]
 
 
+def test_a_loss_that_is_not_finite_is_one_line_and_a_file(file: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert run_door(door.main, ["-opt", str(file), "--force_yml", "train:optim_g={type: SGD, lr: 1e30}", *UNLIMITED]) == 2
+    line = capfd.readouterr().err.splitlines()[-1]
+    assert re.match(
+        r"error: iteration \d: loss term l_pix is (nan|inf) \(.*(first|second)_.*nonfinite_\d\.pt; lower the learning rate", line
+    )
+    kept = torch.load(next((tmp_path / "experiments" / "run").glob("nonfinite_*.pt")), weights_only=True)
+    assert len(kept["files"]) == len(kept["batch"]["lq"]) == 4
+
+
 def test_door_refuses_before_it_imports_torch(file: Path, repo_root: Path) -> None:
     code = (
         "import sys, train; from keyframes_gan.errors import run_door; status = run_door(train.main); print(status, 'torch' in sys.modules)"
     )
-    command = [sys.executable, "-c", code, "-opt", str(file), "--force_yml", "name=a b"]
-    done = subprocess.run(command, check=True, capture_output=True, text=True, cwd=repo_root)
+    line = [sys.executable, "-c", code, "-opt", str(file), "--force_yml", "name=a b"]
+    done = subprocess.run(line, check=True, capture_output=True, text=True, cwd=repo_root)
     assert done.stdout.split() == ["2", "False"]
 
 
+def command(processes: int, file: Path, arguments: Sequence[str]) -> list[str]:
+    launch = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"] if processes else []
+    return [sys.executable, *launch, "train.py", "-opt", str(file), *(["--launcher", "pytorch"] if processes else []), *arguments]
+
+
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
+
+
 def torchrun(processes: int, file: Path, root: Path, arguments: Sequence[str]) -> subprocess.CompletedProcess[str]:
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    command = [*launch, "train.py", "-opt", str(file), "--launcher", "pytorch", *arguments]
-    return subprocess.run(command, check=False, capture_output=True, text=True, cwd=root, env=environment, timeout=300)
+    line = command(processes, file, arguments)
+    return subprocess.run(line, check=False, capture_output=True, text=True, cwd=root, env=ENVIRONMENT, timeout=300)
 
 
-def test_two_processes_train_as_one_and_resume_exactly(run: Run, file: Path, repo_root: Path, tmp_path: Path) -> None:
+def children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def interrupt(line: list[str], root: Path, experiment: Path, *, after: int, by: signal.Signals) -> tuple[int, str]:
+    """Start a run; once it has saved iteration `after`, send the signal: alone, to its whole group; of several processes, to one.
+
+    Return its exit status and its log.
+    """
+    run = subprocess.Popen(line, cwd=root, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    state, deadline = experiment / "training_states" / f"{after}.state", time.monotonic() + 240
+    while not state.exists() and run.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.005)
+    assert state.exists(), run.communicate()[1]
+    if "torch.distributed.run" in line:
+        os.kill(children(run.pid)[-1], by)
+    else:
+        os.killpg(run.pid, by)
+    log = run.communicate(timeout=240)[1]
+    return run.returncode, log
+
+
+def newest(experiment: Path) -> int:
+    return max(int(path.stem) for path in (experiment / "training_states").glob("*.state"))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="finds the processes in /proc")
+@pytest.mark.parametrize("processes", [0, 2], ids=["alone", "two"])
+def test_a_run_that_is_stopped_and_killed_ends_as_if_it_had_not_been(
+    processes: int, run: Run, file: Path, repo_root: Path, tmp_path: Path
+) -> None:
+    folder, total = tmp_path / "experiments", 30
+    overrides = [f"train:total_iter={total}", "val:val_freq=10", "datasets:train:num_worker_per_gpu=1"]
+    overrides += ["datasets:train:batch_size_per_gpu=2", "datasets:train:patch_size=16"]
+    if processes:
+        done = torchrun(processes, file, repo_root, ["--force_yml", "name=straight", *overrides])
+        assert done.returncode == 0, done.stderr
+    else:
+        run("name=straight", *overrides)
+    broken = command(processes, file, ["--auto_resume", "--force_yml", "name=broken", "logger:save_checkpoint_freq=1", *overrides])
+
+    status, log = interrupt(broken, repo_root, folder / "broken", after=3, by=signal.SIGTERM)
+    assert status == 0, log
+    assert "SIGTERM: saving, and stopping here" in log
+    stopped = newest(folder / "broken")
+    assert 3 <= stopped < total
+    assert state(folder / "broken", stopped)["samples"] == stopped * 2 * max(1, processes)
+
+    status, log = interrupt(broken, repo_root, folder / "broken", after=stopped + 4, by=signal.SIGKILL)
+    assert status != 0
+    assert f"iterations {stopped + 1} to {total}" in log
+    assert stopped + 4 <= newest(folder / "broken") < total
+
+    done = subprocess.run(broken, check=False, capture_output=True, text=True, cwd=repo_root, env=ENVIRONMENT, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert_equal(folder / "straight", folder / "broken")
+    assert_equal(folder / "straight", folder / "broken", "best")
+    assert best(folder / "straight") == best(folder / "broken")
+    assert (folder / "straight" / "validation.jsonl").read_text() == (folder / "broken" / "validation.jsonl").read_text()
+
+
+def test_two_processes_have_the_gradient_of_one_with_twice_the_batch(run: Run, file: Path, repo_root: Path, tmp_path: Path) -> None:
+    # One step of SGD at rate 1 without averages: the weights move by just the gradient.
+    plain = ["train:total_iter=1", "train:optim_g={type: SGD, lr: 1}", "train:ema_decay=0", *UNLIMITED]
+    one = run("name=one", *plain)
+    begun = run("name=begun", *plain, "train:optim_g={type: SGD, lr: 1e-30}")
+    done = torchrun(2, file, repo_root, ["--force_yml", "name=two", *plain, "datasets:train:batch_size_per_gpu=2"])
+    assert done.returncode == 0, done.stderr
+    for name, start in final(begun)["params"].items():
+        ours, theirs = (start - final(folder)["params"][name] for folder in (tmp_path / "experiments" / "two", one))
+        # Each is a mean over n = 4 * 32 * 32 pixels, summed in another order: sqrt(n) roundings of 2^-24, relative to the largest, with
+        # a factor of 16 for what happens on the way back through the layers; and the rounding of the weights themselves.
+        bound = 16 * (4 * 32 * 32) ** 0.5 * 2**-24 * float(theirs.abs().max()) + 2**-23 * float(start.abs().max())
+        torch.testing.assert_close(ours, theirs, atol=bound, rtol=0, msg=name)
+        assert float(theirs.abs().max()) > 100 * bound or not theirs.any(), name
+
+
+def test_two_processes_train_as_one(run: Run, file: Path, repo_root: Path, tmp_path: Path) -> None:
     one, two = run("name=one", "train:total_iter=6"), tmp_path / "experiments" / "two"
-    overrides = ["--force_yml", "name=two", "train:total_iter=6", "datasets:train:batch_size_per_gpu=2"]
-    done = torchrun(2, file, repo_root, overrides)
+    done = torchrun(2, file, repo_root, ["--force_yml", "name=two", "train:total_iter=6", "datasets:train:batch_size_per_gpu=2"])
     assert done.returncode == 0, done.stderr
     assert (state(two, 6)["samples"], state(two, 6)["world_size"]) == (24, 2)
     for name, value in final(one)["params"].items():
         torch.testing.assert_close(final(two)["params"][name], value, atol=2e-5, rtol=1e-4, msg=name)
-    shutil.copytree(two, tmp_path / "kept")
-    (two / "training_states" / "6.state").unlink()
-    done = torchrun(2, file, repo_root, [*overrides, "--auto_resume"])
-    assert done.returncode == 0, done.stderr
-    assert "iterations 4 to 6" in done.stderr
-    assert_equal(two, tmp_path / "kept")
 
 
 def test_two_processes_train_a_gan(file: Path, repo_root: Path, tmp_path: Path) -> None:

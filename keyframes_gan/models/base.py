@@ -21,11 +21,15 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from keyframes_gan import weights
-from keyframes_gan.models import checkpoints
+from keyframes_gan.models import checkpoints, soundness
 from keyframes_gan.models.schedule import rate_at
 from keyframes_gan.registry import BaseModel, build_loss, build_network, get_root_logger
 
 PICTURE_AXES = 4
+HALVES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+LEAST_SCALE = 1.0
+"""Gradients that overflow float16 at this scale are no matter of the scale."""
+
 Batch = dict[str, Tensor]
 
 
@@ -39,12 +43,17 @@ class EngineModel(BaseModel):
 
     def __init__(self, opt: dict[str, Any]) -> None:
         super().__init__(opt)
+        self.device = torch.device(opt["device"])
         self.train_options: dict[str, Any] = opt.get("train") or {}
         self.ema_decay = float(self.train_options.get("ema_decay", 0.0))
         self.networks: dict[str, nn.Module] = {}
         self.averages: dict[str, nn.Module] = {}
         self.batch: Batch = {}
+        self.files: list[str] = []
         self.losses: dict[str, Tensor] = {}
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.train_options.get("precision") == "fp16")
+        self.skipped = 0
+        self.buffers: dict[str, list[Tensor]] = {}
         self.base_rates: list[list[float]] = []
         self.iteration = 0
         self.start_iteration = 0
@@ -70,6 +79,8 @@ class EngineModel(BaseModel):
         count = sum(parameter.numel() for parameter in bare.parameters())
         get_root_logger().info("network_%s: %s with %s parameters on %s", label, type(bare).__name__, f"{count:,}", self.device)
         self.networks[label] = self.model_to_device(bare)
+        if self.is_train and self.opt.get("compile", False):
+            self.networks[label].compile()  # in place: names of parameters stay as they are
         return self.networks[label]
 
     def initialise(self, label: str, net: nn.Module) -> None:
@@ -104,6 +115,7 @@ class EngineModel(BaseModel):
     def feed_data(self, data: dict[str, Any]) -> None:
         """Move a batch's tensors to the device; pictures (N, C, H, W) in the networks' memory order."""
         self.batch = {}
+        self.files = list(data.get("lq_path", data.get("gt_path", [])))
         for name, tensor in data.items():
             if isinstance(tensor, Tensor):
                 last = tensor.ndim == PICTURE_AXES and self.opt.get("channels_last", True)
@@ -117,8 +129,8 @@ class EngineModel(BaseModel):
 
     def autocast(self) -> AbstractContextManager[Any]:
         """Compute in the options' `precision`; losses belong outside, in float32."""
-        enabled = self.train_options.get("precision", "fp32") == "bf16"
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=enabled)
+        half = HALVES.get(self.train_options.get("precision", "fp32"))
+        return torch.autocast(self.device.type, half, enabled=half is not None)
 
     @staticmethod
     def synchronised(net: nn.Module, *, last: bool) -> AbstractContextManager[Any]:
@@ -132,18 +144,55 @@ class EngineModel(BaseModel):
             self.losses[name] = self.losses[name] + part if name in self.losses else part
 
     def backward(self, loss: Tensor) -> None:
-        """Add the gradients of a scalar."""
-        loss.backward()
+        """Add the gradients of a scalar; in fp16 they are scaled until `step`."""
+        self.scaler.scale(loss).backward()
 
     def step(self, *optimizers: torch.optim.Optimizer) -> bool:
-        """Clip the gradients and move all networks of this iteration, after all backward passes; return whether that was done."""
-        limit = self.train_options.get("clip_grad_norm")
+        """Clip the gradients and move all networks of this iteration, after all backward passes; return whether that was done.
+
+        It is not done where a noted loss term or a gradient is not finite, in any process: the step is then left out whole, and the buffers
+        (batch statistics) are put back. The options' `skip_nonfinite` says how often that may happen. Gradients that overflow in fp16 are
+        part of finding the scale and do not count.
+
+        Raises:
+            NonFiniteError: it happened once too often; what the step was made of is kept in the experiment's folder.
+        """
+        parameters = [[parameter for group in optimizer.param_groups for parameter in group["params"]] for optimizer in optimizers]
         for optimizer in optimizers:
-            if limit is not None:
-                parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-                torch.nn.utils.clip_grad_norm_(parameters, limit)
-            optimizer.step()
-        return True
+            self.scaler.unscale_(optimizer)
+        norms = [torch.nn.utils.get_total_norm([each.grad for each in part if each.grad is not None]) for part in parameters]
+        loss_bad, gradient_bad = soundness.unsound(self.losses, norms, distributed=self.opt["dist"])
+        if loss_bad or gradient_bad:
+            self._leave_out(finding_scale=self.scaler.is_enabled() and not loss_bad and self.scaler.get_scale() > LEAST_SCALE)
+        else:
+            limit = self.train_options.get("clip_grad_norm")
+            for optimizer, part, norm in zip(optimizers, parameters, norms, strict=True):
+                if limit is not None:
+                    torch.nn.utils.clip_grads_with_norm_(part, limit, norm)
+                self.scaler.step(optimizer)
+        self.scaler.update()
+        return not (loss_bad or gradient_bad)
+
+    def _leave_out(self, *, finding_scale: bool) -> None:
+        """Put the buffers back and count; raise when that was one too many."""
+        for label, buffers in self.buffers.items():
+            for buffer, kept in zip(self.get_bare_model(self.networks[label]).buffers(), buffers, strict=True):
+                buffer.copy_(kept)
+        if finding_scale:
+            return
+        self.skipped += 1
+        term = soundness.culprit(self.losses, self.networks)
+        said = soundness.said_by_all(f"{term} ({soundness.listed(self.files)})" if term else "", distributed=self.opt["dist"])
+        allowed = int(self.train_options.get("skip_nonfinite", 0))
+        if self.skipped <= allowed:
+            get_root_logger().warning("iteration %d left out (%d of %d that may be): %s", self.iteration, self.skipped, allowed, said)
+            return
+        ending = f"_process{self.opt['rank']}" if self.opt["dist"] else ""
+        path = Path(self.opt["path"]["experiments_root"]) / f"nonfinite_{self.iteration}{ending}.pt"
+        soundness.keep(path, self.iteration, term, self.files, self.losses, self.batch)
+        advice = f"lower the learning rate, set train.clip_grad_norm, or let train.skip_nonfinite (now {allowed}) leave out such steps"
+        msg = f"iteration {self.iteration}: {said}; batch and loss terms are in {path}; {advice}"
+        raise soundness.NonFiniteError(msg)
 
     # Losses and optimisers
     def build_loss(self, key: str) -> nn.Module | None:
@@ -171,6 +220,9 @@ class EngineModel(BaseModel):
             for group, base in zip(optimizer.param_groups, bases, strict=True):
                 group["lr"] = rate_at(base, current_iter, train["scheduler"], total=train["total_iter"], warmup=warmup_iter)
         seed_everything(self.opt["manual_seed"], current_iter, self.opt["rank"])
+        if self.scaler.is_enabled() or train.get("skip_nonfinite", 0):
+            bare = {label: self.get_bare_model(net) for label, net in self.networks.items()}
+            self.buffers = {label: [buffer.clone() for buffer in net.buffers()] for label, net in bare.items()}
 
     def get_current_log(self) -> dict[str, float]:
         """Return the last losses, averaged over all processes; every process must call it."""
@@ -240,6 +292,8 @@ class EngineModel(BaseModel):
             "samples": self.samples_seen,
             "networks": networks,
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
+            "scaler": self.scaler.state_dict(),
+            "skipped": self.skipped,
             "seed": self.opt["manual_seed"],
             "world_size": self.opt["world_size"],
             "options_sha256": self.opt["options_sha256"],
@@ -261,6 +315,9 @@ class EngineModel(BaseModel):
                 checkpoints.load_into(self.averages[label], stored.get("params_ema", stored["params"]), str(source))
         for optimizer, state in zip(self.optimizers, resume_state["optimizers"], strict=True):
             optimizer.load_state_dict(state)
+        if resume_state.get("scaler"):
+            self.scaler.load_state_dict(resume_state["scaler"])
+        self.skipped = resume_state.get("skipped", 0)
         self.iteration = self.start_iteration = resume_state["iter"]
         self.start_samples = resume_state["samples"]
 

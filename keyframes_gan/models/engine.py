@@ -1,17 +1,15 @@
 """Running BasicSR's training loop on options that passed the gate.
 
 `basicsr.train.train_pipeline` looks its helpers up in its own module. For the time of a run they are replaced there: options come from the
-gate, data in an order that depends on the seed and the position only, exactly `total_iter` steps are made, and a run continues
-from the newest whole state.
+gate, data in an order that depends on the seed and the position only, exactly `total_iter` steps are made, a run continues
+from the newest whole state, and SIGTERM ends it after the step at hand, with everything saved.
 """
 
 from __future__ import annotations
 
 import contextlib
-import datetime
 import logging
-import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -23,9 +21,10 @@ from torch.utils.data import DataLoader
 from data.position import PositionSampler, train_loader
 from keyframes_gan import options as gate
 from keyframes_gan import registry, weights
-from keyframes_gan.errors import OptionsError, WeightsError
+from keyframes_gan.errors import WeightsError
 from keyframes_gan.models import checkpoints
 from keyframes_gan.models.base import seed_everything
+from keyframes_gan.models.processes import Stop, device_of, joined
 
 LOGGER = "basicsr"
 WEIGHTS_KEYS = ("pretrain_network_g", "pretrain_network_d", "pretrain_network_vgg19")
@@ -37,7 +36,7 @@ def run(options: gate.Options, *, source: Path, launcher: str = "none", auto_res
     Args:
         options: what the gate returned.
         source: the options file; the effective options are saved under its name.
-        launcher: "none", or "pytorch" under torchrun.
+        launcher: "none", "pytorch" under torchrun, or "slurm" under srun.
         auto_resume: continue from the newest state of the experiment of that name, where there is one.
         root: where relative paths start.
 
@@ -49,13 +48,13 @@ def run(options: gate.Options, *, source: Path, launcher: str = "none", auto_res
         UserError: data or weights cannot be read, or a checkpoint cannot be written.
     """
     registry.register_all()
-    with _processes(options, launcher):
+    with joined(options, launcher):
         opt = to_basicsr(options, root=root, distributed=launcher != "none", auto_resume=auto_resume)
         seed_everything(options.manual_seed, 0)  # the initial weights, the same in every process
         if options.train is None:
             _evaluate(opt)
         else:
-            with _replaced(opt, source):
+            with Stop(opt["device"], distributed=opt["dist"]) as stop, _replaced(opt, source, stop):
                 registry.basicsr_train.train_pipeline(str(root))
     return 0
 
@@ -65,7 +64,8 @@ def to_basicsr(options: gate.Options, *, root: Path, distributed: bool, auto_res
     opt = gate.plain(options)
     rank, world_size = registry.get_dist_info()
     experiment = root / options.path.experiments_dir / options.name
-    opt |= {"dist": distributed, "rank": rank, "world_size": world_size, "num_gpu": int(_on_gpu(options))}
+    device = device_of(options, distributed=distributed)
+    opt |= {"dist": distributed, "rank": rank, "world_size": world_size, "device": device, "num_gpu": int(device == "cuda")}
     opt |= {"auto_resume": auto_resume, "is_train": options.train is not None, "root_path": str(root)}
     opt |= {"options_sha256": gate.digest(options), "commit": checkpoints.commit(root)}
     for phase, dataset in opt["datasets"].items():
@@ -103,59 +103,46 @@ def _needs_vgg19(options: gate.Options) -> bool:
     return perceptual or (options.network_g.type == "DMSASFFNet" and options.path.pretrain_network_g is None)
 
 
-def _on_gpu(options: gate.Options) -> bool:
-    """Whether this run uses CUDA."""
-    if options.device == "cpu" or options.num_gpu == 0:
-        return False
-    if options.device == "cuda" and not torch.cuda.is_available():
-        msg = "device: expected a CUDA device because the options say cuda, got none; set device: cpu or auto"
-        raise OptionsError(msg)
-    return torch.cuda.is_available()
+class Run:
+    """What BasicSR's loop asks for in the course of one run."""
+
+    def __init__(self, opt: dict[str, Any], stop: Stop) -> None:
+        self.opt, self.stop = opt, stop
+        self.state: dict[str, Any] | None = None
+        self.sets: list[list[DataLoader[Any]]] = []
+
+    def resume(self, opt: dict[str, Any]) -> dict[str, Any] | None:
+        """Find the state to continue from."""
+        self.state = resume_state(opt)
+        return self.state
+
+    def loaders(self, opt: dict[str, Any], logger: logging.Logger) -> Loaders:
+        """Build the data for what is left to do."""
+        found = loaders(opt, logger, self.state)
+        self.sets = found[2]
+        return found
+
+    def ended(self) -> bool:
+        """Whether the run was asked to end; the validation after the last step is then left out, so that a continued run is the same."""
+        if not self.stop():
+            return False
+        registry.get_root_logger().info("SIGTERM: saving, and stopping here; --auto_resume continues")
+        self.sets.clear()
+        return True
 
 
 @contextlib.contextmanager
-def _processes(options: gate.Options, launcher: str) -> Iterator[None]:
-    """Join the other processes of the run, if there are any, and leave them at the end."""
-    if launcher == "none":
-        if isinstance(options.num_gpu, int) and options.num_gpu > 1:
-            count = options.num_gpu
-            msg = f"num_gpu: expected 0, 1 or auto in one process, got {count}; start torchrun --nproc_per_node={count} train.py ..."
-            raise OptionsError(msg)
-        yield
-        return
-    if "RANK" not in os.environ:
-        msg = "--launcher pytorch: expected to be started by torchrun; start torchrun --nproc_per_node=N train.py --launcher pytorch ..."
-        raise OptionsError(msg)
-    gpu = _on_gpu(options)
-    if gpu:
-        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
-    backend = options.dist_params.backend
-    if backend == "auto":
-        backend = "nccl" if gpu else "gloo"
-    torch.distributed.init_process_group(backend, timeout=datetime.timedelta(minutes=options.dist_params.timeout_minutes))
-    try:
-        yield
-        torch.distributed.barrier()
-    finally:
-        torch.distributed.destroy_process_group()
-
-
-@contextlib.contextmanager
-def _replaced(opt: dict[str, Any], source: Path) -> Iterator[None]:
+def _replaced(opt: dict[str, Any], source: Path, stop: Stop) -> Iterator[None]:
     """Put our parts in the places where BasicSR's loop looks, and the old ones back at the end."""
-    module = registry.basicsr_train
-    run_state: dict[str, Any] = {}
-
-    def resume(options: dict[str, Any]) -> dict[str, Any] | None:
-        run_state["resume"] = resume_state(options)
-        return run_state["resume"]
-
+    module, run = registry.basicsr_train, Run(opt, stop)
+    on_device = module.CUDAPrefetcher
     ours = {
         "parse_options": lambda *_args, **_kwargs: (opt, SimpleNamespace(opt=str(source))),
-        "load_resume_state": resume,
-        "create_train_val_dataloader": lambda options, logger: loaders(options, logger, run_state["resume"]),
+        "load_resume_state": run.resume,
+        "create_train_val_dataloader": run.loaders,
         "copy_opt_file": lambda _path, folder: _save_options(opt, Path(folder) / source.name),
-        "CPUPrefetcher": Prefetcher,
+        "CPUPrefetcher": lambda loader: Prefetcher(Batches(loader), run.ended),
+        "CUDAPrefetcher": lambda loader, options: Prefetcher(on_device(loader, options), run.ended),
         "get_env_info": lambda: f"torch {torch.__version__}, {torch.get_num_threads()} threads, {opt['world_size']} process(es)",
         "dict2str": lambda options: f"options {options['options_sha256'][:12]}, commit {options['commit'][:12]}, saved as {source.name}",
     }
@@ -241,8 +228,8 @@ def validation_loaders(opt: dict[str, Any]) -> list[DataLoader[Any]]:
     return [DataLoader(dataset, batch_size=1, shuffle=False, num_workers=0) for dataset in sets]
 
 
-class Prefetcher:
-    """Hands out batches as BasicSR's loop asks for them. Theirs starts the workers twice."""
+class Batches:
+    """A loader's batches as BasicSR's loop asks for them. Its own class starts the workers twice."""
 
     def __init__(self, loader: DataLoader[Any]) -> None:
         self.loader = loader
@@ -255,6 +242,26 @@ class Prefetcher:
     def next(self) -> Any:  # noqa: ANN401
         """Return the next batch, None at the end."""
         return next(self.batches, None)
+
+
+class Prefetcher:
+    """Hands out batches until there are none or the run is asked to end.
+
+    Args:
+        batches: `Batches`, or BasicSR's prefetcher of the same methods.
+        ended: whether the run was asked to end; called once before every batch.
+    """
+
+    def __init__(self, batches: Any, ended: Callable[[], bool]) -> None:  # noqa: ANN401
+        self.batches, self.ended = batches, ended
+
+    def reset(self) -> None:
+        """Begin the epoch."""
+        self.batches.reset()
+
+    def next(self) -> Any:  # noqa: ANN401
+        """Return the next batch, None at the end."""
+        return None if self.ended() else self.batches.next()
 
 
 def _save_options(opt: dict[str, Any], path: Path) -> None:

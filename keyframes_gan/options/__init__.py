@@ -30,7 +30,7 @@ SHOWN_CHARACTERS = 60
 Options = Recipe
 
 
-def load(path: Path, overrides: Sequence[str] = (), *, root: Path = ROOT, check_paths: bool = True) -> Options:
+def load(path: Path, overrides: Sequence[str] = (), *, root: Path = ROOT, check_paths: bool = True, processes: int = 1) -> Options:
     """Read and check an options file.
 
     Args:
@@ -38,6 +38,7 @@ def load(path: Path, overrides: Sequence[str] = (), *, root: Path = ROOT, check_
         overrides: `section:key=value` entries that replace or add values, as `--force_yml` takes them.
         root: where relative paths in the file start.
         check_paths: whether the files it names must exist.
+        processes: how many train together.
 
     Raises:
         OptionsError: with one line for each problem.
@@ -50,7 +51,7 @@ def load(path: Path, overrides: Sequence[str] = (), *, root: Path = ROOT, check_
     elif not isinstance(document.data, dict):
         document.problems += [] if document.problems else [Problem(document.place(()), (), "expected a mapping of options")]
     else:
-        checked = _validate(document, root=root, check_paths=check_paths)
+        checked = _validate(document, {"root": root, "check_paths": check_paths, "processes": processes})
     if document.problems or checked is None:
         ordered = sorted(set(document.problems), key=lambda problem: (problem.place, str(problem.key)))
         raise OptionsError("\n".join(str(problem) for problem in ordered))
@@ -62,7 +63,7 @@ def digest(options: Options) -> str:
     return hashlib.sha256(json.dumps(plain(options), sort_keys=True).encode()).hexdigest()
 
 
-def _validate(document: Document, *, root: Path, check_paths: bool) -> Options | None:
+def _validate(document: Document, context: dict[str, Any]) -> Options | None:
     """Check the data against the schema that `model_type` names, adding to the document's problems."""
     kind = document.data.get("model_type")
     schema = TRAININGS.get(kind) if isinstance(kind, str) else None
@@ -72,7 +73,7 @@ def _validate(document: Document, *, root: Path, check_paths: bool) -> Options |
         return None
     already = {problem.key for problem in document.problems}
     try:
-        return schema.model_validate(document.data, context={"root": root, "check_paths": check_paths})
+        return schema.model_validate(document.data, context=context)
     except ValidationError as error:
         found = [_problem(document, detail) for detail in error.errors(include_url=False)]
         document.problems += [problem for problem in found if problem.key not in already]

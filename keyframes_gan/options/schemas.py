@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, model_validator
 from typing_extensions import Self
 
 from keyframes_gan.options import datasets, networks, training
@@ -53,13 +53,18 @@ Metric = Annotated[Fidelity | Niqe | OwnFidelity | OwnDistance, Field(discrimina
 
 
 class Validation(Section):
-    """When and how to validate. `val_freq` in iterations."""
+    """When and how to validate.
+
+    `val_freq` in iterations; `best`: the score that chooses the weights to keep as best, "DATA SET NAME/METRIC", else the first data set's
+    first metric.
+    """
 
     val_freq: Positive = 1000
     save_img: bool = False
     pbar: bool = False
     suffix: str | None = None
     metrics: Annotated[dict[str, Metric], Field(min_length=1)]
+    best: str | None = None
 
 
 class Logger(Section):
@@ -100,13 +105,19 @@ Phase = Annotated[str, Field(pattern=r"^(train|val(_[A-Za-z0-9]+)?|test(_[A-Za-z
 
 
 class Recipe(Section):
-    """A whole options file. Without `train` it describes an evaluation. A subclass narrows the data sets, the networks and `train`."""
+    """A whole options file. Without `train` it describes an evaluation. A subclass narrows the data sets, the networks and `train`.
+
+    `device` auto takes the quickest that is there; `channels_last`: memory order of pictures and their weights; `compile`: networks through
+    torch.compile while they train.
+    """
 
     name: Name
     model_type: str
     manual_seed: Count = 0
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     num_gpu: Literal["auto"] | Count = "auto"
+    channels_last: bool = True
+    compile: bool = False
     dist_params: Distributed = Distributed()
     find_unused_parameters: bool = False
     datasets: dict[Phase, Any]
@@ -116,6 +127,23 @@ class Recipe(Section):
     train: Training | None = None
     val: Validation | None = None
     logger: Logger | None = None
+
+    @model_validator(mode="after")
+    def _devices(self, info: ValidationInfo) -> Self:
+        processes, wanted = (info.context or {}).get("processes", 1), self.num_gpu
+        if isinstance(wanted, int) and wanted > 1 and processes == 1:
+            refuse("num_gpu", f"expected 0, 1 or auto in one process; start torchrun --nproc_per_node={wanted} train.py --launcher pytorch")
+        if isinstance(wanted, int) and wanted > 1 and processes % wanted:
+            refuse("num_gpu", f"expected a divisor of the {processes} processes that were started, or auto")
+        return self
+
+    @model_validator(mode="after")
+    def _best(self) -> Self:
+        if self.val is not None and self.val.best is not None:
+            known = [f"{data.name}/{metric}" for phase, data in self.datasets.items() if phase != "train" for metric in self.val.metrics]
+            if self.val.best not in known:
+                refuse("val.best", f"expected one of {', '.join(known)}")
+        return self
 
     @model_validator(mode="after")
     def _whole(self) -> Self:

@@ -83,13 +83,14 @@ Pixel = Annotated[PixelLoss | CharbonnierLoss, Field(discriminator="type")]
 
 
 class AdamOptimizer(Section):
-    """`torch.optim.Adam` and `AdamW`."""
+    """`torch.optim.Adam` and `AdamW`; `fused`: one kernel for the whole step."""
 
     type: Literal["Adam", "AdamW"]
     lr: Rate
     weight_decay: Weight = 0.0
     betas: Annotated[list[Fraction], Field(min_length=2, max_length=2)] = Field(default=[0.9, 0.999])
     eps: Rate = 1e-8
+    fused: bool | None = None
 
 
 class SGDOptimizer(Section):
@@ -138,7 +139,11 @@ Schedule = Annotated[MultiStepSchedule | CosineRestartSchedule | CosineSchedule,
 
 
 class Training(Section):
-    """The optimisation. `warmup_iter`: linear warm-up in iterations; `accumulate`: chunks that a batch is cut into."""
+    """The optimisation.
+
+    `warmup_iter`: linear warm-up in iterations; `accumulate`: chunks that a batch is cut into; `skip_nonfinite`: so many steps with a loss
+    or gradient that is NaN or infinite are left out before the run stops.
+    """
 
     total_iter: Positive
     warmup_iter: Annotated[int, Field(ge=-1)] = -1
@@ -151,9 +156,10 @@ class Training(Section):
     gan_opt: GANLoss | None = None
     net_d_iters: Positive = 1
     net_d_init_iters: Count = 0
-    precision: Literal["fp32", "bf16"] = "fp32"
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     accumulate: Positive = 1
     clip_grad_norm: Rate | None = None
+    skip_nonfinite: Count = 0
 
     @model_validator(mode="after")
     def _consistent(self) -> Training:
