@@ -275,9 +275,12 @@ def cuda(tracks: list[int], mode: str, source: str | None, clips: int = 20, warm
     """Measure the restorer on the GPU."""
     device = torch.device("cuda")
     net = network(source).fold()
-    with FlopCounterMode(display=False) as counter, torch.inference_mode():
-        Path512(net.to(device), moving(5, SIZE).to(device), nothing)()
-    gflops = counter.get_total_flops() / 1e9 / 5
+    frames = moving(5, SIZE).to(device)
+    with torch.inference_mode():
+        states = net.to(device).restore_clip(frames[:, :1])[1]
+        with FlopCounterMode(display=False) as counter:
+            net.restore_clip(frames[:, 1:], states)
+    gflops = counter.get_total_flops() / 1e9 / 4
     net.reduce_precision(torch.bfloat16).compile_parts(mode=mode)
     net.frames_at_once = MOST_LOOKED_AT
     restorer = Keep(net, SPEC, device=device)
