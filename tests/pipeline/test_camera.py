@@ -140,6 +140,8 @@ def test_nobody_before_the_camera_is_no_error(tmp_path: Path, follow: Any, recor
         (["--camera", "0", "-o", "out.mp4", "--dry-run"], "--dry-run: expected only with -i; leave it out"),
         (["--camera", "0", "-o", "out.mp4", "--resume"], "--resume: expected only with -i; leave it out"),
         (["--camera", "0", "-o", "out.mp4", "--save_stages"], "--save_stages: expected only with --base_path; leave it out"),
+        (["-i", "in.mp4", "-o", "out.mp4", "--crf", "20"], "--crf: expected only with --base_path; leave it out"),
+        (["--base_path", "B", "--resume"], "--resume: expected only with -i; leave it out"),
         (["-i", "in.mp4", "-o", "out.mp4", "--seconds", "2"], "--seconds: expected only with --camera; leave it out"),
         (["--base_path", "B", "--max-frames", "2"], "--max-frames: expected only with --camera; leave it out"),
         (["--camera", "0", "-o", "out.mp4", "--seconds", "0"], "--seconds: expected more than 0, got 0.0"),

@@ -17,6 +17,7 @@ import video_inference
 from keyframes_gan import upscale
 from keyframes_gan.errors import UserError, run_door
 from keyframes_gan.faces import align
+from keyframes_gan.pipeline import arguments, door
 from keyframes_gan.pipeline.canvas import Canvas
 from keyframes_gan.pipeline.paper import restore_preprocessed
 from keyframes_gan.pipeline.people import Slot
@@ -182,16 +183,14 @@ def test_a_video_twice_as_large(tmp_path: Path, follow: Any, record: Any, face: 
 def test_the_flags_reach_the_pipeline_and_not_the_other_form(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["--upscale", "3", "--bg-upsampler", "bicubic", "--bg_tile", "0", "--face_upsample", "--strength", "0.7"]
     words += ["--color-match", "--blend", "poisson"]
-    from keyframes_gan.pipeline import door  # noqa: PLC0415
-
-    given = video_inference.parse(["-i", "in.mp4", "-o", "out.mp4", *words])
+    given = arguments.read(["-i", "in.mp4", "-o", "out.mp4", *words])
     expected = Finish(upscale=3, bg_upsampler="bicubic", bg_tile=0, face_upsample=True, strength=0.7, color_match=True, blend="poisson")
     assert door.settings_of(given).finish == expected
     assert run_door(video_inference.main, ["--base_path", str(tmp_path), *words]) == 2
     error = capsys.readouterr().err
     for flag in ("--upscale", "--bg_upsampler", "--bg_tile", "--face_upsample", "--strength", "--color-match", "--blend", "-i and -o"):
         assert flag in error
-    assert door.settings_of(video_inference.parse(["-i", "a", "-o", "b"])).finish == Finish()
+    assert door.settings_of(arguments.read(["-i", "a", "-o", "b"])).finish == Finish()
 
 
 def test_the_papers_protocol_refuses_what_it_cannot_do(tmp_path: Path, record: Any) -> None:

@@ -209,7 +209,7 @@ def test_the_plan_counts_and_writes_nothing(
 
 
 def settings_from(*words: str) -> Settings:
-    return door.settings_of(arguments.parser(None).parse_args(["-i", "a.mp4", "-o", "b.mp4", *words]))
+    return door.settings_of(arguments.read(["-i", "a.mp4", "-o", "b.mp4", *words]))
 
 
 def test_names_of_the_public_script_are_understood() -> None:
