@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,23 @@ from keyframes_gan.types import Image
 
 MULTIPLE = 16
 GIB = 1 << 30
+
+
+@dataclass(frozen=True)
+class Materials:
+    """What one sample is made of.
+
+    Attributes:
+        compressed: the patch of the compressed frame, uint8 RGB (size, size, 3).
+        original: the same patch of the original frame.
+        reference: the whole crop of the reference, uint8 RGB (S, S, 3), and its landmarks; None for no reference.
+        name: what to call the sample.
+    """
+
+    compressed: Image
+    original: Image
+    reference: tuple[Image, npt.NDArray[np.float32]] | None
+    name: str
 
 
 class DMSASFFNetDataset(Dataset[dict[str, Any]]):
@@ -58,7 +76,7 @@ class DMSASFFNetDataset(Dataset[dict[str, Any]]):
         self.hflip = bool(opt.get("use_hflip", True))
         self.p_hq, self.p_gop = float(opt.get("p_hq", 0.4)), float(opt.get("p_gop", 0.4))
         excluded = set(opt.get("exclude", ()))
-        self.clips = [clip for path in opt["dataroot"] for clip in read_clips(Path(path)) if clip.name not in excluded]
+        self.clips = self._read(opt["dataroot"], excluded)
         if not self.clips:
             msg = f"{opt.get('name', 'data set')}: no clip is left after `exclude`; expected at least one"
             raise UserError(msg)
@@ -66,6 +84,10 @@ class DMSASFFNetDataset(Dataset[dict[str, Any]]):
         self.frames = self._frames(int(opt.get("frames_per_clip", 8)))
         share = max(1, int(opt.get("num_worker_per_gpu", 0))) if self.train else 1
         self.cache = CropCache(int(float(opt.get("cache_gb", 0.0)) * GIB / share))
+
+    def _read(self, paths: list[str], excluded: set[str]) -> list[ClipRecord]:
+        """Return the clips of the lists."""
+        return [clip for path in paths for clip in read_clips(Path(path)) if clip.name not in excluded]
 
     def _check_sizes(self) -> None:
         for clip in self.clips if self.train else ():
@@ -91,26 +113,39 @@ class DMSASFFNetDataset(Dataset[dict[str, Any]]):
         clip = self.clips[number]
         rng = sample_generator(self.opt, index)
         top, left, size = self._window(clip, rng)
-        window = (slice(top, top + size), slice(left, left + size))
-        target = clip.landmarks[frame] - np.array([left, top], dtype=np.float32)
-        source = self._reference(clip, frame, rng)
-        if source is None:
-            reference, valid = np.zeros((size, size, 3), dtype=np.uint8), 0.0
-        else:
-            stream, other = source
-            picture = self.cache.get(clip.path(stream, other), clip.size)
-            reference, valid = warp_patch(picture, clip.landmarks[other], target, size), 1.0
-        dots = landmark_image(clip.landmarks[frame], clip.size)[window]
-        lq_path = clip.path("compressed", frame)
+        made = self._materials(clip, frame, (top, left, size), rng)
+        reference, valid = np.zeros((size, size, 3), dtype=np.uint8), 0.0
+        if made.reference is not None:
+            target = clip.landmarks[frame] - np.array([left, top], dtype=np.float32)
+            reference, valid = warp_patch(*made.reference, target, size), 1.0
+        dots = landmark_image(clip.landmarks[frame], clip.size)[top : top + size, left : left + size]
         flip = self.train and self.hflip and rng.random() < 0.5  # noqa: PLR2004
         return {
-            "lq": unit(self.cache.get(lq_path, clip.size)[window], flip=flip),
-            "gt": unit(self.cache.get(clip.path("original", frame), clip.size)[window], flip=flip),
+            "lq": unit(made.compressed, flip=flip),
+            "gt": unit(made.original, flip=flip),
             "reference": unit(reference, flip=flip),
             "landmark": unit(dots[..., None], flip=flip).expand(self.landmark_channels, -1, -1),
             "valid": torch.tensor(valid),
-            "lq_path": f"{clip.name}_crf{clip.crf}_{frame:06d}.png",
+            "lq_path": made.name,
         }
+
+    def _materials(self, clip: ClipRecord, frame: int, window: tuple[int, int, int], rng: np.random.Generator) -> Materials:
+        """Return the pictures of one sample.
+
+        Args:
+            clip: the clip.
+            frame: the number of the frame in it.
+            window: top, left and side of the patch, in pixels of the crop.
+            rng: where random numbers come from.
+        """
+        top, left, size = window
+        source = self._reference(clip, frame, rng)
+        patches = [
+            self.cache.get(clip.path(stream, frame), clip.size)[top : top + size, left : left + size]
+            for stream in ("compressed", "original")
+        ]
+        reference = None if source is None else (self.cache.get(clip.path(*source), clip.size), clip.landmarks[source[1]])
+        return Materials(patches[0], patches[1], reference, f"{clip.name}_crf{clip.crf}_{frame:06d}.png")
 
     def _window(self, clip: ClipRecord, rng: np.random.Generator) -> tuple[int, int, int]:
         """Return top, left and side of the part of the crop to use."""

@@ -52,7 +52,10 @@ def check_probabilities(key: str, chances: Sequence[float], kinds: Sequence[obje
 ExistingFolder = Annotated[str, AfterValidator(_folder)]
 Span = Annotated[list[Weight], Field(min_length=2, max_length=2), AfterValidator(_ascending)]
 CRFSpan = Annotated[list[Annotated[int, Field(ge=0, le=51)]], Field(min_length=2, max_length=2), AfterValidator(_ascending)]
-SigmaSpan = Annotated[list[Rate], Field(min_length=2, max_length=2), AfterValidator(_ascending)]
+CountSpan = Annotated[list[Count], Field(min_length=2, max_length=2), AfterValidator(_ascending)]
+GOPSpan = Annotated[list[Positive], Field(min_length=2, max_length=2), AfterValidator(_ascending)]
+FractionSpan = Annotated[list[Fraction], Field(min_length=2, max_length=2), AfterValidator(_ascending)]
+RateSpan = Annotated[list[Rate], Field(min_length=2, max_length=2), AfterValidator(_ascending)]
 
 
 class Data(Section):
@@ -77,19 +80,15 @@ class Data(Section):
         return self
 
 
-class DMSASFFNetDataset(Data):
-    """`data.dmsasff_dataset.DMSASFFNetDataset`."""
+class Referenced(Data):
+    """What the data sets of crops with a reference have."""
 
-    type: Literal["DMSASFFNetDataset"]
     dataroot: Annotated[list[ExistingFile], Field(min_length=1)]
     exclude: list[str] = Field(default=[])
     patch_size: Annotated[int, Field(ge=PATCH_MULTIPLE, multiple_of=PATCH_MULTIPLE)] = 128
     p_hq: Fraction = 0.4
     p_gop: Fraction = 0.4
     p_none: Fraction = 0.2
-    reference_candidates: Positive = 5
-    reference_gap: Positive = 10
-    reference_offset: Positive | None = None
     landmark_channels: Literal[1, 3] = 1
     use_hflip: bool = True
     frames_per_clip: Positive = 8
@@ -99,6 +98,57 @@ class DMSASFFNetDataset(Data):
     def _probabilities(self) -> Self:
         if not math.isclose(self.p_hq + self.p_gop + self.p_none, 1.0, abs_tol=PROBABILITY_TOLERANCE):
             refuse("p_none", "expected p_hq + p_gop + p_none to be 1")
+        return self
+
+
+class DMSASFFNetDataset(Referenced):
+    """`data.dmsasff_dataset.DMSASFFNetDataset`."""
+
+    type: Literal["DMSASFFNetDataset"]
+    reference_candidates: Positive = 5
+    reference_gap: Positive = 10
+    reference_offset: Positive | None = None
+
+
+Encoder = Literal["libx264", "libx265", "mpeg4", "libvpx-vp9", "libsvtav1"]
+QUALITIES = {"libx264": (0, 51), "libx265": (0, 51), "mpeg4": (1, 31), "libvpx-vp9": (0, 63), "libsvtav1": (1, 63)}
+Preset = Literal["ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow"]
+
+
+class KeyframeClipDataset(Referenced):
+    """`data.keyframe_clip_dataset.KeyframeClipDataset`. Both ends of a range are drawn too."""
+
+    type: Literal["KeyframeClipDataset"]
+    source: Literal["crops", "video"] = "crops"
+    memory_size: Positive = 5
+    margin: Count = 16
+    codecs: Annotated[list[Encoder], Field(min_length=1)] = Field(default=["libx264", "libx265", "mpeg4", "libvpx-vp9", "libsvtav1"])
+    codec_prob: list[Fraction] = Field(default=[0.5, 0.15, 0.1, 0.15, 0.1])
+    crf_range: dict[Encoder, CountSpan] = Field(
+        default={"libx264": [25, 45], "libx265": [27, 45], "mpeg4": [6, 31], "libvpx-vp9": [46, 63], "libsvtav1": [48, 63]}
+    )
+    presets: Annotated[list[Preset], Field(min_length=1)] = Field(default=["ultrafast", "superfast", "veryfast", "fast", "medium"])
+    gop_range: GOPSpan = Field(default=[25, 250])
+    p_bitrate: Fraction = 0.3
+    bpp_range: RateSpan = Field(default=[0.02, 0.2])
+    p_drop: Fraction = 0.2
+    drop_range: FractionSpan = Field(default=[0.1, 0.5])
+    p_scale: Fraction = 0.2
+    scale_range: FractionSpan = Field(default=[0.5, 0.9])
+    p_switch: Fraction = 0.5
+    window: Positive = 8
+    ahead: Count = 2
+
+    @model_validator(mode="after")
+    def _encoders(self) -> Self:
+        check_probabilities("codec_prob", self.codec_prob, self.codecs)
+        for codec in self.codecs:
+            best, worst = QUALITIES[codec]
+            low, high = self.crf_range.get(codec, (-1, -1))
+            if not best <= low <= high <= worst:
+                refuse(f"crf_range.{codec}", f"expected [lowest, highest] from {best} to {worst}, the scale of {codec}")
+        if self.scale_range[0] <= 0:
+            refuse("scale_range", "expected factors above 0")
         return self
 
 
@@ -143,7 +193,7 @@ class VFHQDataset(Aligned):
     blur_kernel_size: Annotated[int, Field(ge=1), AfterValidator(_odd)] = 21
     kernel_list: Annotated[list[Literal["iso", "aniso"]], Field(min_length=1)] = Field(default=["iso", "aniso"])
     kernel_prob: list[Fraction] = Field(default=[0.7, 0.3])
-    blur_sigma: SigmaSpan = Field(default=[2.0, 10.0])
+    blur_sigma: RateSpan = Field(default=[2.0, 10.0])
     noise_range: Span = Field(default=[0.0, 10.0])
     scale: Positive = 4
     resize_list: Annotated[list[Literal["area", "linear", "cubic"]], Field(min_length=1)] = Field(default=["area", "linear", "cubic"])
@@ -185,6 +235,6 @@ class VideoRecurrentTestDataset(Aligned):
 
 
 # The data sets that a recipe takes; of several, `type` says which.
-ReferenceData = DMSASFFNetDataset
+ReferenceData = Annotated[DMSASFFNetDataset | KeyframeClipDataset, Field(discriminator="type")]
 ClipData = Annotated[VFHQDataset | VideoRecurrentTestDataset, Field(discriminator="type")]
 PictureData = SingleVFHQDataset
