@@ -16,7 +16,7 @@ from keyframes_gan import report, weights
 from keyframes_gan.atomic import unwritable
 from keyframes_gan.errors import MediaError, UserError
 from keyframes_gan.faces import parse
-from keyframes_gan.pipeline.stream import Outcome, build_restorer, restore_video
+from keyframes_gan.pipeline.stream import Outcome, build_restorer, restore_video, weights_digest
 from keyframes_gan.video.pictures import natural_key
 from keyframes_gan.video.write import CONTAINERS
 
@@ -88,53 +88,49 @@ def restore_batch(
         msg = f"-o: expected another folder than that of -i, got {target} for both"
         raise MediaError(msg)
     named(target, suffix)
-    restorer = build_restorer(settings)
-    asked = _asked(settings, restorer)
+    run = _Run(settings, build_restorer(settings), resume=resume, progress=progress)
     try:
         target.mkdir(exist_ok=True)
     except OSError as error:
         raise unwritable(target, error) from error
-    outcome, taken, videos = BatchOutcome(), set[Path](), videos_in(source)
+    videos = videos_in(source)
     for number, path in enumerate(videos, 1):
         into = target_of(path, target, suffix)
         try:
-            line = _one(path, into, settings, restorer, asked, outcome, taken=into in taken, resume=resume, progress=progress)
-        except UserError as error:
-            outcome.problems.append(f"{path.name}: {error}")
+            line = run.one(path, into)
+        except (UserError, OSError) as error:
+            reason = unwritable(into, error) if isinstance(error, OSError) else error
+            run.outcome.problems.append(f"{path.name}: {reason}")
             line = "failed"
-        except OSError as error:
-            outcome.problems.append(f"{path.name}: {unwritable(into, error)}")
-            line = "failed"
-        taken.add(into)
         if progress:
             sys.stderr.write(f"[{number}/{len(videos)}] {path.name}: {line}\n")
-    return outcome
+    return run.outcome
 
 
-def _one(
-    path: Path,
-    into: Path,
-    settings: Settings,
-    restorer: Restorer,
-    asked: dict[str, Any],
-    outcome: BatchOutcome,
-    *,
-    taken: bool,
-    resume: bool,
-    progress: bool,
-) -> str:
-    if taken:
-        msg = f"expected names that differ in more than the suffix, got another video that also becomes {into.name}; rename one"
-        raise MediaError(msg)
-    fingerprint = {**asked, "source_sha256": weights.digest(path)}
-    if resume and _finished(into, fingerprint):
-        outcome.skipped.append(path)
-        return "finished before"
-    record_of(into).unlink(missing_ok=True)
-    done = restore_video(path, into, settings, restorer=restorer, progress=progress)
-    report.write_json(record_of(into), {"fingerprint": fingerprint, "bytes": into.stat().st_size, "outcome": done.as_json()})
-    outcome.restored.append(path)
-    return summary(done) + "".join(f"; note: {note}" for note in done.notes)
+class _Run:
+    """Restores the videos of a folder with one restorer; `outcome` says what became of them."""
+
+    def __init__(self, settings: Settings, restorer: Restorer, *, resume: bool, progress: bool) -> None:
+        self.outcome = BatchOutcome()
+        self._settings, self._restorer, self._resume, self._progress = settings, restorer, resume, progress
+        self._asked = _asked(settings, restorer)
+        self._taken: set[Path] = set()
+
+    def one(self, path: Path, into: Path) -> str:
+        """Restore `path` into `into`, or leave it alone; return what to tell the user."""
+        if into in self._taken:
+            msg = f"expected names that differ in more than the suffix, got another video that also becomes {into.name}; rename one"
+            raise MediaError(msg)
+        self._taken.add(into)
+        fingerprint = {**self._asked, "source_sha256": weights.digest(path)}
+        if self._resume and _finished(into, fingerprint):
+            self.outcome.skipped.append(path)
+            return "finished before"
+        record_of(into).unlink(missing_ok=True)
+        done = restore_video(path, into, self._settings, restorer=self._restorer, progress=self._progress)
+        report.write_json(record_of(into), {"fingerprint": fingerprint, "bytes": into.stat().st_size, "outcome": done.as_json()})
+        self.outcome.restored.append(path)
+        return summary(done) + "".join(f"; note: {note}" for note in done.notes)
 
 
 def summary(outcome: Outcome) -> str:
@@ -146,7 +142,6 @@ def summary(outcome: Outcome) -> str:
 
 def _asked(settings: Settings, restorer: Restorer) -> dict[str, Any]:
     """Return, as plain JSON values, what the results depend on besides the input."""
-    source = None if restorer.spec.weights is None else settings.weights or restorer.spec.weights
     photos = {str(path): weights.digest(path) for path in settings.references if path.is_file()}
     parser = parse.find(settings.finish.mask, device=settings.device, residual=restorer.spec.residual)
     asked = {key: value for key, value in asdict(settings).items() if key not in ("device", "references")}
@@ -154,7 +149,7 @@ def _asked(settings: Settings, restorer: Restorer) -> dict[str, Any]:
         "settings": json.loads(json.dumps(asked, default=str)),
         "mask": None if parser is None else parser.network,
         "photos_sha256": photos,
-        "weights_sha256": None if source is None else weights.digest(weights.locate(source)),
+        "weights_sha256": weights_digest(settings, restorer),
     }
 
 

@@ -26,7 +26,7 @@ import numpy as np
 from tqdm import tqdm
 
 from data.clips import ClipRecord, read_clips, read_crop
-from keyframes_gan import report, restorers, weights
+from keyframes_gan import report
 from keyframes_gan.atomic import PART_PREFIX, unwritable
 from keyframes_gan.errors import MediaError, UserError
 from keyframes_gan.faces import align
@@ -35,6 +35,7 @@ from keyframes_gan.keyframes.memory import KeyframeMemory
 from keyframes_gan.keyframes.warp import warp
 from keyframes_gan.pipeline.clock import Stopwatch
 from keyframes_gan.pipeline.settings import Finish
+from keyframes_gan.pipeline.stream import build_restorer, weights_digest
 from keyframes_gan.preprocess.layout import PART, publish, save_picture, temporary_folder
 from keyframes_gan.preprocess.records import read_record
 from keyframes_gan.types import FaceClip, Frame, Image, Reference
@@ -108,10 +109,9 @@ def _job(base: Path, row: dict[str, Any], record: ClipRecord, asked: dict[str, A
 
 def _asked(settings: Settings, restorer: Restorer, *, save_stages: bool) -> dict[str, Any]:
     """Return, as plain JSON values, what the results depend on besides the clip: a change of it means doing the clip again."""
-    source = None if restorer.spec.weights is None else settings.weights or restorer.spec.weights
     return {
         "restorer": settings.restorer,
-        "weights_sha256": None if source is None else weights.digest(weights.locate(source)),
+        "weights_sha256": weights_digest(settings, restorer),
         "precision": settings.precision,
         "save_stages": save_stages,
         "encoding": asdict(settings.encoding),
@@ -124,7 +124,7 @@ def restore_preprocessed(base: Path, crf: int, settings: Settings, *, save_stage
     Raises:
         UserError: there are no preprocessed clips, the restorer cannot be built, or the results cannot be written.
     """
-    restorer = restorers.find(settings.restorer, device=settings.device, precision=settings.precision, weights=settings.weights)
+    restorer = build_restorer(settings)
     if restorer.spec.template == "ffhq":
         msg = f"--restorer: expected one for crops as preprocessing.py cuts them, got {settings.restorer}, for FFHQ crops; use -i and -o"
         raise UserError(msg)

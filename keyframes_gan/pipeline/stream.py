@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
-from keyframes_gan import report, restorers, upscale
+from keyframes_gan import report, restorers, upscale, weights
 from keyframes_gan.errors import FaceError, MediaError
 from keyframes_gan.faces import detectors
 from keyframes_gan.faces.smooth import TrackSmoother, half_window
@@ -169,6 +169,13 @@ def build_restorer(settings: Settings) -> Restorer:
         UserError: there is none of that name, or it cannot be built.
     """
     return restorers.find(settings.restorer, device=settings.device, precision=settings.precision, weights=settings.weights)
+
+
+def weights_digest(settings: Settings, restorer: Restorer) -> str | None:
+    """Return the SHA-256 of the weights that `restorer` was built from, None when it needs none."""
+    if restorer.spec.weights is None:
+        return None
+    return weights.digest(weights.locate(settings.weights or restorer.spec.weights))
 
 
 def build_detector(settings: Settings) -> Detector:
