@@ -17,10 +17,12 @@ if TYPE_CHECKING:
 
 ARCHS: dict[str, str] = {
     "BiSeNet": "archs.bisenet_arch",
+    "DISTS": "archs.dists_arch",
     "Discriminator3D": "archs.discriminator3d_arch",
     "DMSASFFNet": "archs.dmsasff_arch",
     "DMSASFFNetLite": "archs.dmsasff_lite_arch",
     "GMFlow": "archs.gmflow_arch",
+    "InceptionFID": "archs.inception_arch",
     "KEEP": "archs.keep_arch",
     "LPIPS": "archs.lpips_arch",
     "MultiScaleDiscriminator": "archs.discriminator_arch",

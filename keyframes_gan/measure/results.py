@@ -110,7 +110,7 @@ def tables(summary: Summary) -> list[Table]:
     columns = [
         "Video",
         "Frames",
-        *(report.heading(metric.label, metric.unit, higher_is_better=metric.higher_is_better) for metric in chosen),
+        *(_heading(metric) for metric in chosen),
     ]
     drawn = []
     for region in summary.regions:
@@ -119,6 +119,13 @@ def tables(summary: Summary) -> list[Table]:
         note = "compressed → restored; gain: positive is better" if any(COMPRESSED in v.scores[region] for v in summary.videos) else ""
         drawn.append(report.table(TITLES[region], columns, rows, total=total, note=note))
     return drawn
+
+
+def _heading(metric: Metric) -> str:
+    """Return a column's heading."""
+    if metric.better == "unknown":
+        return escape(metric.label)
+    return report.heading(metric.label, metric.unit, higher_is_better=metric.higher_is_better)
 
 
 def print_summary(summary: Summary, *, console: Console | None = None) -> None:

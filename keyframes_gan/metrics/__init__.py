@@ -19,6 +19,7 @@ from keyframes_gan.errors import UserError
 from keyframes_gan.metrics.catalogue import METRICS
 from keyframes_gan.metrics.clips import Begin, per_picture
 from keyframes_gan.metrics.kinds import Box, Metric, Picture, Scorer, UnavailableError
+from keyframes_gan.metrics.pyiqa_bridge import PREFIX, describe
 
 __all__ = ["DEFAULT", "METRICS", "Begin", "Box", "Metric", "Picture", "Scorer", "UnavailableError", "find", "load", "load_clip"]
 
@@ -27,15 +28,17 @@ DEFAULT = ("psnr", "ssim", "lpips", "brisque")
 
 
 def find(name: str) -> Metric:
-    """Return the metric `name`.
+    """Return the metric `name`, which may be one of the package pyiqa, `pyiqa:NAME`.
 
     Raises:
         UserError: no such metric; the message lists the names there are.
     """
+    if name.startswith(PREFIX):
+        return describe(name)
     if name not in METRICS:
         near = difflib.get_close_matches(name, METRICS, n=3)
         hint = f"; did you mean {' or '.join(near)}?" if near else ""
-        msg = f"--metrics: expected some of {', '.join(METRICS)}, got {name!r}{hint}"
+        msg = f"--metrics: expected some of {', '.join(METRICS)}, pyiqa:NAME, got {name!r}{hint}"
         raise UserError(msg)
     return METRICS[name]
 

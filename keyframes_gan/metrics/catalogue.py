@@ -16,11 +16,22 @@ _PICTURES = (
     Metric("ms_ssim", "MS-SSIM", "", "higher", 4, "scorers:load_ms_ssim", "similarity over five scales (Wang et al. 2003), RGB"),
 )
 
+_LEARNED = (
+    Metric("lpips", "LPIPS", "", "lower", 4, "lpips:load", "learned distance (Zhang et al. 2018), AlexNet", weights=ALEX, argument="alex"),
+    Metric("lpips_vgg", "LPIPS/VGG", "", "lower", 4, "lpips:load", "the same on VGG16", weights=VGG, argument="vgg"),
+    Metric("dists", "DISTS", "", "lower", 4, "dists:load", "structure and texture (Ding et al. 2022)", weights=("vgg16", "dists")),
+    Metric("tlpips", "tLPIPS", "", "lower", 5, "lpips:load_tlpips", "difference of LPIPS steps over time", weights=ALEX, of="clip"),
+)
+
+_SETS = (Metric("fid", "FID", "", "lower", 2, "distribution:load_fid", "distance of Inception features, all frames together", total="set"),)
+
 _BLIND = (
     Metric("brisque", "BRISQUE", "", "lower", 2, "scorers:load_brisque", "blind quality, antialiased halving"),
     Metric("brisque_paper", "BRISQUE/paper", "", "lower", 2, "scorers:load_brisque_paper", "blind quality, nearest halving"),
     Metric("niqe", "NIQE", "", "lower", 3, "scorers:load_niqe", "blind quality (Mittal et al. 2013), on luma"),
 )
+
+_VMAF = Metric("vmaf", "VMAF", "", "higher", 2, "vmaf:load_vmaf", "VMAF v0.6.1 by FFmpeg's libvmaf, 0 to 100")
 
 _TIME = (
     Metric("e_warp", "E_warp", "", "lower", 6, "temporal:load_e_warp", "warping error along the original's flow, pictures in [0, 1]"),
@@ -60,11 +71,10 @@ METRICS: dict[str, Metric] = {
     metric.name: metric
     for metric in (
         *_PICTURES,
-        Metric(
-            "lpips", "LPIPS", "", "lower", 4, "lpips:load", "perceptual distance (Zhang et al. 2018), AlexNet", weights=ALEX, on_device=True
-        ),
+        *(replace(metric, on_device=True) for metric in _LEARNED),
         *(replace(metric, uses_original=False) for metric in _BLIND),
-        *(replace(metric, of="clip") for metric in _TIME),
+        *(replace(metric, of="clip", on_device=True, weights=("inception_fid",)) for metric in _SETS),
+        *(replace(metric, of="clip") for metric in (_VMAF, *_TIME)),
         *(replace(metric, of="clip", uses_faces=True) for metric in (*_LANDMARKS, *_by("dlib"), *_by("arcface"))),
     )
 }

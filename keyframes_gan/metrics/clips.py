@@ -14,7 +14,7 @@ from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar, cast
 
-from keyframes_gan.metrics.kinds import Box, Picture, Scorer
+from keyframes_gan.metrics.kinds import BatchScorer, Box, Picture, Scorer
 from keyframes_gan.types import Points
 
 Found = TypeVar("Found")
@@ -145,6 +145,8 @@ def per_picture(scorer: Scorer) -> Begin:
     """Return a metric of single pictures as one of clips."""
 
     def measure(frames: Frames) -> list[Value]:
+        if frames.boxes is None and isinstance(scorer, BatchScorer):
+            return scorer.many(frames.original.pictures, frames.judged.pictures)
         pairs = zip(frames.original.pictures, frames.judged.pictures, strict=True)
         return [scorer(original, picture, frames.inside(index)) for index, (original, picture) in enumerate(pairs)]
 

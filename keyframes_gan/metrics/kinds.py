@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +26,14 @@ class Scorer(Protocol):
         """Return the score, inside `boxes` (x0, y0, x1, y1; ends excluded) when given; None where nothing could be measured."""
 
 
+@runtime_checkable
+class BatchScorer(Scorer, Protocol):
+    """A `Scorer` that takes several pairs of pictures at a time, which keeps a large device busy."""
+
+    def many(self, originals: Sequence[Picture], pictures: Sequence[Picture]) -> list[float | None]:
+        """Return the scores of whole pictures, all of one size."""
+
+
 @dataclass(frozen=True)
 class Metric:
     """What a table must know of a metric.
@@ -39,7 +47,7 @@ class Metric:
     name: str
     label: str
     unit: str
-    better: Literal["higher", "lower"]
+    better: Literal["higher", "lower", "unknown"]
     decimals: int
     loader: str
     summary: str

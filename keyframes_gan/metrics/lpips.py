@@ -1,60 +1,71 @@
-"""LPIPS of pictures, by the network of `archs.lpips_arch` (Zhang et al., CVPR 2018) with the published weights."""
+"""LPIPS of pictures, and of neighbouring frames, by the network of `archs.lpips_arch` (Zhang et al., CVPR 2018), version 0.1.
+
+lpips      on AlexNet        lpips_vgg   on VGG16: state which, their figures differ
+tlpips     Chu et al., "Learning temporal coherence via self-supervision" (TecoGAN), SIGGRAPH 2020, there tLP: absolute difference between
+           how far neighbouring restored frames are apart and how far those of the original are; AlexNet. (Its tables show 100 times this.)
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from functools import lru_cache
 
-import numpy as np
-import torch
 from torch import Tensor
 
 from archs.lpips_arch import LPIPS, MINIMUM_PX, keep_convolutions
-from keyframes_gan import weights
-from keyframes_gan.errors import WeightsError
-from keyframes_gan.metrics.kinds import Box, Picture, Scorer
-from keyframes_gan.metrics.regions import mean_over_crops
+from keyframes_gan.metrics.clips import Begin, FrameByFrame, Frames, Strip, Value
+from keyframes_gan.metrics.perceptual import NetworkScorer, loaded
+
+NAMES = {"alex": ("alexnet", "lpips_alexnet"), "vgg": ("vgg16", "lpips_vgg16")}
 
 
-def load(device: str = "cpu", *, backbone: str = "alexnet", heads: str = "lpips_alexnet") -> Scorer:
-    """Return LPIPS with the weights of that name (pretrained_models/manifest.yml) or path.
+def load(device: str = "auto", *, argument: str = "alex") -> NetworkScorer:
+    """Return LPIPS on the network `argument`, "alex" or "vgg".
 
     Raises:
         WeightsError: a file is missing and cannot be fetched, is altered, or holds something else.
     """
-    lacking = [reason for reason in (_lacking(name) for name in (backbone, heads)) if reason is not None]
-    if lacking:
-        raise WeightsError("; ".join(lacking))
-    network = LPIPS()
-    state = keep_convolutions(weights.load_state(backbone)) | weights.load_state(heads)
-    weights.load_into(network, state, name=f"{backbone} and {heads}")
-    return scorer(network.eval())
+    return from_files(argument, *NAMES[argument], device=device)
 
 
-def _lacking(name: str) -> str | None:
-    """Return why the weights `name` cannot be used, None when they can."""
-    try:
-        weights.locate(name)
-    except WeightsError as error:
-        row = weights.entries().get(name)
-        if row is None or (weights.FOLDER / row.file).exists():
-            return str(error)
-        return f"{row.file} is not here and could not be fetched from {row.url}; put it at {weights.FOLDER / row.file}"
-    return None
+@lru_cache(maxsize=2)
+def from_files(network: str, backbone: str, heads: str, *, device: str = "auto") -> NetworkScorer:
+    """Return LPIPS with the weights of these names (pretrained_models/manifest.yml) or paths; loaded once.
+
+    Raises:
+        WeightsError: as for `load`.
+    """
+    made = loaded((backbone, heads), _put, LPIPS(network))
+    return NetworkScorer(made, MINIMUM_PX, device)
 
 
-def scorer(network: LPIPS) -> Scorer:
-    """Return a `Scorer` that runs `network` on single pictures."""
-
-    def measure(original: Picture, picture: Picture) -> float:
-        with torch.inference_mode():
-            return float(network(_to_tensor(original), _to_tensor(picture)))
-
-    def score(original: Picture, picture: Picture, boxes: Sequence[Box] | None = None) -> float | None:
-        return mean_over_crops(measure, original, picture, boxes, MINIMUM_PX)
-
-    return score
+def _put(backbone: dict[str, Tensor], heads: dict[str, Tensor]) -> dict[str, Tensor]:
+    return keep_convolutions(backbone) | heads
 
 
-def _to_tensor(picture: Picture) -> Tensor:
-    """Return a picture uint8 (H, W, 3) as float32 (1, 3, H, W) in [0, 1]."""
-    return torch.from_numpy(np.ascontiguousarray(picture.transpose(2, 0, 1))[None]).float() / 255.0
+def load_tlpips(device: str = "auto") -> Begin:
+    """Return the difference of LPIPS steps over time.
+
+    Raises:
+        WeightsError: as for `load`.
+    """
+    scorer = load(device)
+    return lambda: FrameByFrame(lambda frames: _step_differences(frames, scorer))
+
+
+def _step_differences(frames: Frames, scorer: NetworkScorer) -> list[Value]:
+    values: list[Value] = []
+    for index, (one, two) in enumerate(zip(_steps(frames, frames.original, scorer), _steps(frames, frames.judged, scorer), strict=True)):
+        counts = one is not None and two is not None and frames.continues(index)
+        values.append(abs(one - two) if counts and one is not None and two is not None else None)
+    return values
+
+
+def _steps(frames: Frames, strip: Strip, scorer: NetworkScorer) -> list[Value]:
+    """Return how far every picture is from the one before; for the whole picture, found out once and as one batch."""
+    pairs = [(before, picture) for before, picture in strip.steps() if before is not None]
+    if frames.boxes is None:
+        found = strip.once("lpips steps", lambda: scorer.many([before for before, _ in pairs], [picture for _, picture in pairs]))
+    else:
+        first = len(strip) - len(pairs)
+        found = [scorer(before, picture, frames.inside(first + index)) for index, (before, picture) in enumerate(pairs)]
+    return [None] * (len(strip) - len(pairs)) + found

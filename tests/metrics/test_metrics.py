@@ -11,11 +11,12 @@ import pytest
 import torch
 from torchvision.models import alexnet
 
-from archs.lpips_arch import LPIPS
+from archs.lpips_arch import LPIPS, MINIMUM_PX
 from keyframes_gan import metrics, weights
 from keyframes_gan.errors import UserError, WeightsError
 from keyframes_gan.metrics import lpips
 from keyframes_gan.metrics.fidelity import psnr
+from keyframes_gan.metrics.perceptual import NetworkScorer
 from keyframes_gan.metrics.regions import face_box, mask_of, mean_over_crops
 
 
@@ -79,7 +80,7 @@ def test_niqe_ranks_compressed_pictures_worse(parity_dir: Path) -> None:
 
 
 def test_lpips_is_a_distance(network: LPIPS, pair: tuple[np.ndarray, np.ndarray]) -> None:
-    scorer = lpips.scorer(network)
+    scorer = NetworkScorer(network, MINIMUM_PX)
     original, noisy = pair
     assert scorer(original, original) == 0.0
     assert scorer(original, noisy) == pytest.approx(scorer(noisy, original), rel=1e-4)
@@ -104,7 +105,7 @@ def test_lpips_follows_its_definition(network: LPIPS, pair: tuple[np.ndarray, np
                 expected += ((one - two) ** 2 * head[:, None, None]).sum(axis=0).mean()
                 number += 1
     assert number == 5
-    assert lpips.scorer(network)(*pair) == pytest.approx(expected, rel=1e-4)
+    assert NetworkScorer(network, MINIMUM_PX)(*pair) == pytest.approx(expected, rel=1e-4)
 
 
 def test_lpips_loads_the_published_layout_strictly(network: LPIPS, pair: tuple[np.ndarray, np.ndarray], tmp_path: Path) -> None:
@@ -116,10 +117,10 @@ def test_lpips_loads_the_published_layout_strictly(network: LPIPS, pair: tuple[n
     backbone = {key: value for key, value in state.items() if key not in heads} | {"classifier.1.weight": torch.zeros(4, 4)}
     torch.save(backbone, tmp_path / "alexnet.pth")
     torch.save(heads, tmp_path / "heads.pth")
-    loaded = lpips.load(backbone=str(tmp_path / "alexnet.pth"), heads=str(tmp_path / "heads.pth"))
-    assert loaded(*pair) == pytest.approx(lpips.scorer(network)(*pair))
+    loaded = lpips.from_files("alex", str(tmp_path / "alexnet.pth"), str(tmp_path / "heads.pth"), device="cpu")
+    assert loaded(*pair) == pytest.approx(NetworkScorer(network, MINIMUM_PX)(*pair))
     with pytest.raises(WeightsError, match="missing"):
-        lpips.load(backbone=str(tmp_path / "heads.pth"), heads=str(tmp_path / "heads.pth"))
+        lpips.from_files("alex", str(tmp_path / "heads.pth"), str(tmp_path / "heads.pth"))
 
 
 def test_every_metric_loads_or_says_why_not(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
