@@ -25,6 +25,7 @@ class DMSASFFNetModel(ValidatedModel):
 
     def __init__(self, opt: dict[str, Any]) -> None:
         super().__init__(opt)
+        self.legacy = bool(self.train_options.get("legacy", False))
         self.net_g = self.add_network("g", average=True)
         self.takes_valid = "valid" in inspect.signature(self.get_bare_model(self.net_g).forward).parameters
         if self.is_train:
@@ -112,23 +113,28 @@ class DMSASFFNetModel(ValidatedModel):
         if self.cri_gan is not None:
             with self.autocast():
                 scores = self.get_bare_model(self.net_d)(output)
-            terms["l_g_gan"] = self.cri_gan(_float(scores), target_is_real=True, is_disc=False)
+            terms["l_g_gan"] = self.cri_gan(_float(scores), target_is_real=not self.legacy, is_disc=False)
         return terms
 
     def _discriminator_gradients(self, chunks: list[Batch], outputs: list[Tensor]) -> None:
-        """Find the discriminator's gradients on originals and outputs, one after the other, as its batch statistics are their own."""
+        """Find the discriminator's gradients on originals and outputs, one after the other, as its batch statistics are their own.
+
+        With `legacy` the outputs are scored but teach nothing.
+        """
         if self.cri_gan is None:
             return
         self.net_d.requires_grad_(requires_grad=True)
         self.optimizer_d.zero_grad(set_to_none=True)
         for number, (chunk, output) in enumerate(zip(chunks, outputs, strict=True), start=1):
             for name, picture in (("real", chunk["gt"]), ("fake", output)):
-                last = number == len(chunks) and name == "fake"
-                with self.synchronised(self.net_d, last=last):
+                teaches = name == "real" or not self.legacy
+                last = number == len(chunks) and name == ("real" if self.legacy else "fake")
+                with self.synchronised(self.net_d, last=last), torch.set_grad_enabled(teaches):
                     with self.autocast():
                         scores = self.net_d(picture)
                     term = self.cri_gan(_float(scores), target_is_real=name == "real", is_disc=True)
-                    self.backward(term.div(len(chunks)))
+                    if teaches:
+                        self.backward(term.div(len(chunks)))
                 self.note({f"l_d_{name}": term}, len(chunks))
 
     def shown(self, net: nn.Module, data: dict[str, Any]) -> Shown:

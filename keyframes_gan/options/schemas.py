@@ -166,6 +166,7 @@ class DMSASFFNetTraining(Recipe):
     """An options file with model_type DMSASFFNetModel."""
 
     model_type: Literal["DMSASFFNetModel"]
+    train: training.DMSASFFNetOptimisation | None = None
     datasets: dict[Phase, ReferenceData]
     network_g: Generator
     network_d: Discriminator | None = None

@@ -170,3 +170,19 @@ class Training(Section):
         if (self.gan_opt is None) != (self.optim_d is None):
             refuse("gan_opt", "expected gan_opt and optim_d together, or neither")
         return self
+
+
+class DMSASFFNetOptimisation(Training):
+    """Of `DMSASFFNetModel`.
+
+    `legacy`: as the published Keyframes-GAN training ran: the discriminator learns from originals only, and the generator's target is the
+    label of generated pictures.
+    """
+
+    legacy: bool = False
+
+    @model_validator(mode="after")
+    def _adversarial(self) -> DMSASFFNetOptimisation:
+        if self.legacy and self.gan_opt is None:
+            refuse("legacy", "expected false without a gan_opt, whose training it changes")
+        return self

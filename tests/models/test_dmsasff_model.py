@@ -148,6 +148,26 @@ def test_generator_waits_for_the_discriminator_when_told_to(make: Make) -> None:
     assert any(not torch.equal(value, generator[name]) for name, value in weights(model.net_g).items())
 
 
+def test_legacy_discriminator_learns_from_originals_only(make: Make) -> None:
+    sgd = "train:optim_d={type: SGD, lr: 0.1}"
+    right, legacy = make(*GAN, sgd), make(*GAN, sgd, "train:legacy=true")
+    assert all(torch.equal(value, weights(right.net_d)[name]) for name, value in weights(legacy.net_d).items())
+    expected = copy.deepcopy(legacy.net_d)
+    for model in (right, legacy):
+        step(model)
+    assert set(legacy.get_current_log()) == {"l_pix", "l_g_gan", "l_d_real", "l_d_fake"}
+    expected.requires_grad_(requires_grad=True)
+    outputs = copy.deepcopy(right.batch["lq"])  # an untrained generator changes nothing
+    expected(outputs)  # the generator's step moves the running estimates of the discriminator, too
+    legacy.cri_gan(expected(right.batch["gt"]), target_is_real=True, is_disc=True).backward()
+    after = dict(legacy.net_d.named_parameters())
+    for name, parameter in expected.named_parameters():
+        if parameter.grad is not None:
+            torch.testing.assert_close(after[name], parameter - 0.1 * parameter.grad, atol=1e-6, rtol=1e-5, msg=name)
+    theirs = dict(right.net_d.named_parameters())
+    assert any(not torch.allclose(theirs[name], value) for name, value in after.items())
+
+
 def test_random_numbers_follow_from_seed_and_iteration(make: Make) -> None:
     model = make()
     model.update_learning_rate(5)
