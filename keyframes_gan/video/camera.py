@@ -123,6 +123,7 @@ class CameraReader:
         self._container = self._opened()
         try:
             self._stream = video_stream(self._container, self.path)
+            self._stream.thread_type = "SLICE"  # frame threads would hold pictures back
         except MediaError:
             self._container.close()
             raise
