@@ -42,7 +42,7 @@ test: $(STAMP)
 check: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/mypy keyframes_gan archs data losses train.py preprocessing.py video_inference.py compute_metrics.py predict.py
+	$(BIN)/mypy keyframes_gan archs data losses train.py preprocessing.py video_inference.py compute_metrics.py benchmark.py predict.py
 	$(BIN)/lint-imports
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 

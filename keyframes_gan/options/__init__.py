@@ -9,25 +9,28 @@ import difflib
 import hashlib
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import ValidationError
 
 from keyframes_gan.errors import OptionsError
+from keyframes_gan.options.benchmark import Benchmark
 from keyframes_gan.options.reading import Document, KeyPath, Problem, override, read
 from keyframes_gan.options.schemas import TRAININGS, Recipe, known_keys, plain
+from keyframes_gan.options.section import Section
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from pydantic_core import ErrorDetails
 
-__all__ = ["ROOT", "TRAININGS", "Options", "digest", "load", "plain"]
+__all__ = ["ROOT", "TRAININGS", "Benchmark", "Options", "digest", "load", "load_benchmark", "plain"]
 
 ROOT = Path(__file__).resolve().parents[2]
 SHOWN_CHARACTERS = 60
 
 Options = Recipe
+Checked = TypeVar("Checked", bound=Section)
 
 
 def load(path: Path, overrides: Sequence[str] = (), *, root: Path = ROOT, check_paths: bool = True, processes: int = 1) -> Options:
@@ -45,13 +48,26 @@ def load(path: Path, overrides: Sequence[str] = (), *, root: Path = ROOT, check_
     """
     document = read(path)
     override(document, overrides)
+    return _checked(document, _training_of, {"root": root, "check_paths": check_paths, "processes": processes})
+
+
+def load_benchmark(path: Path, overrides: Sequence[str] = (), *, root: Path = ROOT, check_paths: bool = True) -> Benchmark:
+    """Read and check an options file of `benchmark.py`; arguments and errors as `load`."""
+    document = read(path)
+    override(document, overrides)
+    return _checked(document, lambda _: Benchmark, {"root": root, "check_paths": check_paths})
+
+
+def _checked(document: Document, schema_of: Callable[[Document], type[Checked] | None], context: dict[str, Any]) -> Checked:
+    """Return the options of a document, checked against the schema that `schema_of` finds, or raise all its problems."""
     checked = None
     if document.data is None and not document.problems:
         document.problems.append(Problem(document.place(()), (), "expected options, got an empty file"))
     elif not isinstance(document.data, dict):
         document.problems += [] if document.problems else [Problem(document.place(()), (), "expected a mapping of options")]
     else:
-        checked = _validate(document, {"root": root, "check_paths": check_paths, "processes": processes})
+        schema = schema_of(document)
+        checked = None if schema is None else _validate(document, schema, context)
     if document.problems or checked is None:
         ordered = sorted(set(document.problems), key=lambda problem: (problem.place, str(problem.key)))
         raise OptionsError("\n".join(str(problem) for problem in ordered))
@@ -63,14 +79,18 @@ def digest(options: Options) -> str:
     return hashlib.sha256(json.dumps(plain(options), sort_keys=True).encode()).hexdigest()
 
 
-def _validate(document: Document, context: dict[str, Any]) -> Options | None:
-    """Check the data against the schema that `model_type` names, adding to the document's problems."""
+def _training_of(document: Document) -> type[Options] | None:
+    """Return the schema that `model_type` names; where there is none, that is a problem of the document."""
     kind = document.data.get("model_type")
     schema = TRAININGS.get(kind) if isinstance(kind, str) else None
     if schema is None:
         message = f"expected one of {', '.join(TRAININGS)}, got {_shown(kind)}"
         document.problems.append(Problem(document.place(("model_type",)), ("model_type",), message))
-        return None
+    return schema
+
+
+def _validate(document: Document, schema: type[Checked], context: dict[str, Any]) -> Checked | None:
+    """Check the data against a schema, adding to the document's problems."""
     already = {problem.key for problem in document.problems}
     try:
         return schema.model_validate(document.data, context=context)

@@ -10,6 +10,8 @@ from typing_extensions import Self
 from keyframes_gan.options.datasets import ExistingFolder
 from keyframes_gan.options.section import Count, Fraction, Name, Positive, Section, WeightsSource, refuse
 
+ORIGINAL = "original"
+"""What the report calls the originals."""
 Preset = Literal["ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow"]
 
 
@@ -168,13 +170,15 @@ class Benchmark(Section):
     def _names_mean_something(self) -> Self:
         if not self.degradations and any(not isinstance(one, PairedSet) for one in self.datasets.values()):
             refuse("degradations", "expected at least one, for the data sets that are not pairs")
-        known = set(self.methods)
+        known = list(self.methods)
+        if ORIGINAL in known:
+            refuse(f"methods.{ORIGINAL}", "expected another name, the report calls the originals so")
         named = (("baseline", self.baseline), ("report.before", self.report.before), ("report.after", self.report.after))
         for key, name in named:
             if name is not None and name not in known:
                 refuse(key, f"expected one of the methods {', '.join(known)}")
-        if self.report.methods is not None and not set(self.report.methods) <= known:
-            refuse("report.methods", f"expected some of the methods {', '.join(self.methods)}")
+        if self.report.methods is not None and not set(self.report.methods) <= set(known):
+            refuse("report.methods", f"expected some of the methods {', '.join(known)}")
         every = [name for dataset in self.datasets for name in self.degradations_of(dataset)]
         if self.report.degradation is not None and self.report.degradation not in every:
             refuse("report.degradation", f"expected one of the degradations {', '.join(dict.fromkeys(every))}")

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from keyframes_gan.report.files import write_bytes, write_csv, write_json
 from keyframes_gan.report.pictures import contact_sheet, label, side_by_side, write_png
-from keyframes_gan.report.tables import heading, print_table, table
+from keyframes_gan.report.tables import drawn_grid, heading, print_table, table
 
 __all__ = [
     "contact_sheet",
+    "drawn_grid",
     "heading",
     "label",
     "print_table",

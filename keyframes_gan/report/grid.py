@@ -61,7 +61,8 @@ class Column:
 class Row:
     """One line: as many `names` as the table has heads, then values and gains by column; a missing one is not known.
 
-    `source`: where published numbers come from, "" for what was measured here. `failure`: why nothing was measured.
+    `source`: where published numbers come from, "" for what was measured here. `failure`: why nothing was measured. `note`: what else
+    there is to say.
     """
 
     names: tuple[str, ...]
@@ -69,6 +70,7 @@ class Row:
     gains: dict[str, float | None]
     source: str = ""
     failure: str = ""
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -157,6 +159,7 @@ def notes(grid: Grid) -> list[str]:
 def _notes(grid: Grid, before: str) -> list[str]:
     lines = [f"{before}{column.label} {UNAVAILABLE}: {column.reason}" for column in grid.columns if column.reason]
     lines += [f"{before}failed: {', '.join(row.names)}: {row.failure}" for row in grid.rows if row.failure]
+    lines += [f"{before}{', '.join(row.names)}: {row.note}" for row in grid.rows if row.note]
     return lines + list(dict.fromkeys(f"{before}{row.names[-1]}: {row.source}" for row in grid.rows if row.source))
 
 

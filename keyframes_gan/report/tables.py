@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
+
+from keyframes_gan.report.grid import UNAVAILABLE, Column, Grid, Row, notes
 
 NON_TERMINAL_WIDTH = 120
 ARROWS = {True: "↑ higher is better", False: "↓ lower is better"}
@@ -41,3 +44,33 @@ def print_table(drawn: Table, *, console: Console | None = None) -> None:
 def heading(name: str, unit: str, *, higher_is_better: bool) -> str:
     """Return a metric's column heading: name, unit, and which direction is better."""
     return f"{name}{f' [{unit}]' if unit else ''}\n{ARROWS[higher_is_better]}".replace("[", r"\[")
+
+
+def drawn_grid(grid: Grid) -> Table:
+    """Return a grid of results as a table: under each value the gain, green where better, red where worse; the best in bold."""
+    columns = [
+        *grid.heads,
+        *(escape(f"{column.label}{f' [{column.unit}]' if column.unit else ''}") + f"\n{column.arrow}" for column in grid.columns),
+    ]
+    shown = table(escape(grid.title), columns, [], note=escape("\n".join(notes(grid))))
+    for at in range(len(grid.heads)):
+        shown.columns[at].justify, shown.columns[at].no_wrap = "left", True
+    for group in grid.groups:
+        best = {column.key: grid.best(group, column) for column in grid.columns}
+        for at, row in enumerate(group):
+            cells = [_cell(row, column, best=at in best[column.key]) for column in grid.columns]
+            shown.add_row(*(escape(name) for name in row.names), *cells, style="italic" if row.source else None)
+        shown.add_section()
+    return shown
+
+
+def _cell(row: Row, column: Column, *, best: bool) -> str:
+    value, gain = row.values.get(column.key), row.gains.get(column.key)
+    if value is None:
+        return f"[yellow]{UNAVAILABLE}[/yellow]" if column.reason else ""
+    text = f"[bold]{column.text(value)}[/bold]" if best else column.text(value)
+    if gain is None:
+        return text
+    signed = column.signed(gain)
+    color = {"+": "green", "-": "red"}.get(signed[0], "white")
+    return f"{text}\n[{color}]{signed}[/{color}]"

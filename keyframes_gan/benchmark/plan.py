@@ -1,0 +1,122 @@
+"""What there is to do: every clip of every data set, in every degradation, and where its files lie."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+from keyframes_gan.benchmark import cache
+from keyframes_gan.demo import portrait_clip
+from keyframes_gan.errors import OptionsError, UserError
+from keyframes_gan.measure.pairs import find_videos
+from keyframes_gan.options.benchmark import Benchmark, Degradation, PairedSet, PortraitSet, VideoSet
+from keyframes_gan.video.compress import encode_frames
+from keyframes_gan.video.read import probe
+from keyframes_gan.video.write import Encoding
+
+LOSSLESS = Encoding(codec="ffv1", pixel_format="bgr0")
+"""What everything made here is kept in, so that only the method is measured and not one more compression."""
+SUFFIX = ".mkv"
+PORTRAIT_RATE = Fraction(25)
+
+
+@dataclass(frozen=True)
+class Case:
+    """One clip in one degradation.
+
+    `made`: how it is degraded, None where `given` was degraded elsewhere. `folder` holds everything that is made of it.
+    """
+
+    dataset: str
+    clip: str
+    degradation: str
+    original: Path
+    given: Path
+    made: Degradation | None
+    folder: Path
+
+    @property
+    def scale(self) -> int:
+        """How many times smaller the degraded clip is."""
+        return 1 if self.made is None else self.made.scale
+
+    @property
+    def name(self) -> str:
+        """Return how messages call it."""
+        return f"{self.dataset}/{self.clip}/{self.degradation}"
+
+
+def find_cases(options: Benchmark, work: Path, root: Path) -> list[Case]:
+    """Return all cases, in the order of the options; clips made from the package's own data are made now.
+
+    Args:
+        options: the whole file.
+        work: folder for what is made.
+        root: where relative paths of the options start.
+
+    Raises:
+        UserError: a data set is not there or empty, or a degraded version is missing.
+    """
+    cases = []
+    for name, dataset in options.datasets.items():
+        if isinstance(dataset, PairedSet):
+            cases += _paired(name, dataset, work, root)
+            continue
+        originals = _portraits(dataset, work / name) if isinstance(dataset, PortraitSet) else _videos(name, dataset, root)
+        for clip, original in originals.items():
+            for degradation, how in options.degradations.items():
+                folder = work / name / clip / degradation
+                cases.append(Case(name, clip, degradation, original, folder / "given.mp4", how, folder))
+    for case in cases:
+        _check_size(case, options.measure.size)
+    return cases
+
+
+def _videos(name: str, dataset: VideoSet, root: Path) -> dict[str, Path]:
+    found = find_videos(root / Path(dataset.root).expanduser(), f"datasets:{name}:root")
+    return dict(list(found.items())[: dataset.limit])
+
+
+def _paired(name: str, dataset: PairedSet, work: Path, root: Path) -> list[Case]:
+    originals = find_videos(root / Path(dataset.gt).expanduser(), f"datasets:{name}:gt")
+    cases = []
+    for degradation, place in dataset.lq.items():
+        flag = f"datasets:{name}:lq:{degradation}"
+        given = find_videos(root / Path(place).expanduser(), flag)
+        for clip, original in list(originals.items())[: dataset.limit]:
+            if clip not in given:
+                msg = f"{flag}: expected a degraded version of {clip}, got none in {place}; add it, or use limit"
+                raise UserError(msg)
+            cases.append(Case(name, clip, degradation, original, given[clip], None, work / name / clip / degradation))
+    return cases
+
+
+def _portraits(dataset: PortraitSet, folder: Path) -> dict[str, Path]:
+    """Make the clips that are not there yet, losslessly."""
+    found = {}
+    for clip, zoom in dataset.zooms.items():
+        path = folder / clip / f"original{SUFFIX}"
+        wanted = cache.fingerprint(
+            {"frames": dataset.frames, "size": dataset.size, "zoom": zoom, "code": cache.code(("keyframes_gan/demo.py",))}
+        )
+        if cache.known(path, wanted) is None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            pictures = portrait_clip(dataset.frames, (dataset.size, dataset.size), zoom)
+            encode_frames(pictures, path, rate=PORTRAIT_RATE, encoding=LOSSLESS)
+            cache.note(path, wanted, {})
+        found[clip] = path
+    return found
+
+
+def _check_size(case: Case, size: int | None) -> None:
+    """Hold the originals to the size that the protocol asks for, and to one that can be reduced evenly."""
+    if size is None and case.scale == 1:
+        return
+    info = probe(case.original)
+    if size is not None and (info.width, info.height) != (size, size):
+        msg = f"measure.size: expected originals of {size}x{size}, got {info.width}x{info.height} in {case.original}; crop them first"
+        raise OptionsError(msg)
+    if info.width % case.scale or info.height % case.scale:
+        msg = f"scale: expected sides that are multiples of {case.scale}, got {info.width}x{info.height} in {case.original}"
+        raise UserError(msg)

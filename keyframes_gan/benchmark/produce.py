@@ -1,0 +1,196 @@
+"""Degraded clips, and what each method makes of them: lossless videos of the original's size and times."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+
+import cv2
+
+from keyframes_gan import weights
+from keyframes_gan.benchmark import cache
+from keyframes_gan.benchmark.plan import LOSSLESS, SUFFIX, Case
+from keyframes_gan.errors import UserError
+from keyframes_gan.measure.pairs import SUFFIXES
+from keyframes_gan.options import plain
+from keyframes_gan.options.benchmark import BicubicMethod, FilterMethod, FolderMethod, InputMethod, Method, RestorerMethod
+from keyframes_gan.pipeline.settings import Finish, Settings
+from keyframes_gan.pipeline.stream import build_restorer, restore_video
+from keyframes_gan.types import Frame, Restorer
+from keyframes_gan.upscale import resized
+from keyframes_gan.video.compress import compress
+from keyframes_gan.video.filters import filtered
+from keyframes_gan.video.read import VideoReader
+from keyframes_gan.video.write import Encoding, VideoWriter
+
+BITS_PER_BYTE = 8
+
+
+@dataclass(frozen=True)
+class Product:
+    """What a method made of a case.
+
+    `seconds`: how long it took, decoding and encoding included, loading a network not; None where that is not known here.
+    `photo_bits`: of the photos that the receiver was given beside the video.
+    """
+
+    path: Path
+    seconds: float | None = None
+    photo_bits: int = 0
+
+
+def degrade(case: Case) -> None:
+    """Make the degraded clip of a case, if it is to be made and not there yet.
+
+    Raises:
+        UserError: the original cannot be read, or the clip not written.
+    """
+    if case.made is None:
+        return
+    wanted = cache.fingerprint({"original": cache.content(case.original), "how": plain(case.made), "code": cache.code(cache.VIDEO_CODE)})
+    if cache.known(case.given, wanted) is not None:
+        return
+    case.folder.mkdir(parents=True, exist_ok=True)
+    if case.scale == 1:
+        compress(case.original, case.given, crf=case.made.crf, preset=case.made.preset, kinds=(), threads=1)
+    else:
+        with VideoReader(case.original) as reader:
+            frames = [reader.info.width // case.scale, reader.info.height // case.scale]
+            smaller = _sized(reader, (frames[0], frames[1]), cv2.INTER_AREA)
+            _write(smaller, case.given, reader, Encoding(crf=case.made.crf, preset=case.made.preset, threads=1))
+    cache.note(case.given, wanted, {})
+
+
+def produce(case: Case, name: str, method: Method, *, device: str, root: Path) -> Product:
+    """Return what the method `name` makes of a degraded case; made now, unless it is there already.
+
+    Args:
+        case: degraded.
+        name: of the method, and of the file.
+        method: what to do.
+        device: where restorers run.
+        root: where relative paths of the options start.
+
+    Raises:
+        UserError: it cannot be done; the message says why.
+    """
+    if isinstance(method, FolderMethod):
+        return Product(_made_elsewhere(case, method, root))
+    if isinstance(method, InputMethod | BicubicMethod) and case.scale == 1:
+        return Product(case.given)
+    target = case.folder / f"{name}{SUFFIX}"
+    wanted = cache.fingerprint(_ingredients(case, method, root))
+    told = cache.known(target, wanted)
+    if told is None:
+        told = {"seconds": _make(case, method, target, device=device, root=root)}
+        cache.note(target, wanted, told)
+    bits = sum(path.stat().st_size * BITS_PER_BYTE for path in photos_of(case, method, root))
+    return Product(target, told["seconds"], bits)
+
+
+def photos_of(case: Case, method: Method, root: Path) -> tuple[Path, ...]:
+    """Return the photos that a method is given for a case.
+
+    Raises:
+        UserError: one is not there.
+    """
+    if not isinstance(method, RestorerMethod):
+        return ()
+    paths = tuple(root / Path(_filled(pattern, case)).expanduser() for pattern in method.photos)
+    for path in paths:
+        if not path.is_file():
+            msg = f"photos: expected a picture for {case.clip}, got {path}, which does not exist"
+            raise UserError(msg)
+    return paths
+
+
+def _ingredients(case: Case, method: Method, root: Path) -> dict[str, object]:
+    """Return what the product depends on."""
+    parts: dict[str, object] = {"given": cache.content(case.given), "method": plain(method), "scale": case.scale}
+    if not isinstance(method, RestorerMethod):
+        return {**parts, "code": cache.code(cache.VIDEO_CODE)}
+    file = Path(method.weights).expanduser() if method.weights else None
+    own = weights.digest(root / file) if file is not None and (root / file).is_file() else None
+    photos = [weights.digest(path) for path in photos_of(case, method, root)]
+    return {**parts, "weights": own, "photos": photos, "code": cache.code(cache.RESTORING_CODE)}
+
+
+def _make(case: Case, method: Method, target: Path, *, device: str, root: Path) -> float:
+    """Write the product, and return how many seconds that took."""
+    if isinstance(method, RestorerMethod):
+        settings = settings_of(method, case, device=device, root=root)
+        restorer = _restorer(replace(settings, references=()))
+        return restore_video(case.given, target, settings, restorer=restorer, progress=False).seconds
+    start = time.perf_counter()
+    with VideoReader(case.given) as reader:
+        frames = filtered(case.given, method.filter) if isinstance(method, FilterMethod) else reader
+        size = reader.info.width * case.scale, reader.info.height * case.scale
+        flag = cv2.INTER_NEAREST if isinstance(method, InputMethod) else cv2.INTER_CUBIC
+        _write(_sized(frames, size, flag), target, reader, LOSSLESS)
+    return time.perf_counter() - start
+
+
+def settings_of(method: RestorerMethod, case: Case, *, device: str, root: Path) -> Settings:
+    """Return what the pipeline is asked for."""
+    file = root / Path(method.weights).expanduser() if method.weights else None
+    return Settings(
+        restorer=method.restorer,
+        weights=str(file) if file is not None and file.is_file() else method.weights,
+        device=device,
+        precision=method.precision,
+        max_keyframes=method.max_keyframes,
+        policy=method.policy,
+        references=photos_of(case, method, root),
+        detector=method.detector,
+        every=method.detect_every,
+        smoothing=method.smoothing,
+        max_length=method.max_length,
+        overlap=method.overlap,
+        protocol=method.protocol,
+        has_aligned=method.has_aligned,
+        only_center_face=method.only_center_face,
+        encoding=LOSSLESS,
+        finish=Finish(upscale=case.scale, strength=method.strength, mask=method.mask),
+    )
+
+
+@lru_cache(maxsize=2)
+def _restorer(settings: Settings) -> Restorer:
+    """Return a restorer that is kept for the next case."""
+    return build_restorer(settings)
+
+
+def _sized(frames: Iterable[Frame], size: tuple[int, int], flag: int) -> Iterator[Frame]:
+    """Yield the frames at `size` (width, height)."""
+    for frame in frames:
+        yield replace(frame, rgb=resized(frame.rgb, size, flag))
+
+
+def _write(frames: Iterable[Frame], target: Path, reader: VideoReader, encoding: Encoding) -> None:
+    """Write frames, in step, with their own times."""
+    stream = iter(frames)
+    first = next(stream)
+    height, width = first.rgb.shape[:2]
+    with VideoWriter(target, size=(width, height), time_base=reader.info.time_base, rate=reader.info.rate, encoding=encoding) as writer:
+        writer.write(first.rgb, first.time)
+        for frame in stream:
+            writer.write(frame.rgb, frame.time)
+
+
+def _made_elsewhere(case: Case, method: FolderMethod, root: Path) -> Path:
+    """Return the video or folder of pictures that a pattern means for a case."""
+    path = root / Path(_filled(method.path, case)).expanduser()
+    for one in (path, *(path.with_name(path.name + suffix) for suffix in SUFFIXES)):
+        if one.exists():
+            return one
+    msg = f"path: expected results of {case.name} at {path}, got nothing there"
+    raise UserError(msg)
+
+
+def _filled(pattern: str, case: Case) -> str:
+    for name in ("dataset", "degradation", "clip"):
+        pattern = pattern.replace(f"{{{name}}}", getattr(case, name))
+    return pattern

@@ -1,0 +1,186 @@
+"""Running a benchmark: case by case, or several cases at a time in processes of their own; what is there already is left alone."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from keyframes_gan.atomic import unwritable
+from keyframes_gan.benchmark.plan import Case, find_cases
+from keyframes_gan.benchmark.produce import Product, degrade, produce
+from keyframes_gan.benchmark.score import Asked, Scores, columns, protocol_of, score
+from keyframes_gan.errors import UserError
+from keyframes_gan.options.benchmark import Benchmark
+from keyframes_gan.report.grid import Column
+from keyframes_gan.video.packets import stream_cost
+from keyframes_gan.video.read import probe
+
+WORK = "work"
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One method on one case.
+
+    `bits`: of the degraded clip's pictures, its key frames included, and of the photos that the method was given; `key_bits` those of the
+    key frames alone. `duration`: of the clip in seconds; `seconds`: what the method took, None where that is not known.
+    """
+
+    case: Case
+    method: str
+    frames: int
+    duration: float
+    bits: int
+    key_bits: int
+    photo_bits: int = 0
+    seconds: float | None = None
+    product: Path | None = None
+    scores: Scores | None = None
+    failure: str = ""
+
+
+@dataclass(frozen=True)
+class Results:
+    """Everything that a benchmark found out."""
+
+    options: Benchmark
+    columns: tuple[Column, ...]
+    cells: tuple[Cell, ...]
+    protocol: dict[str, object]
+
+    @property
+    def complete(self) -> bool:
+        """Whether every method could be measured on every case."""
+        return not any(cell.failure for cell in self.cells)
+
+
+def run(options: Benchmark, output: Path, *, root: Path, jobs: int = 1, progress: bool = True) -> Results:
+    """Make, restore and measure everything that is not there yet; a method that fails on a case is noted, and the others go on.
+
+    Args:
+        options: what to do.
+        output: folder of the results; what is made on the way stays in its folder `work`.
+        root: where relative paths of the options start.
+        jobs: cases at a time, each in a process that gets its share of the processor.
+        progress: draw a bar on standard error.
+
+    Raises:
+        UserError: no such metric, data set or folder, or `output` cannot be made.
+    """
+    if jobs < 1:
+        msg = f"--jobs: expected at least 1, got {jobs}"
+        raise UserError(msg)
+    asked = Asked.of(options.measure, options.device)
+    try:
+        (output / WORK).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise unwritable(output, error) from error
+    cases = find_cases(options, output / WORK, root)
+    done: dict[Case, list[Cell]] = {}
+    bar = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*bar, console=Console(stderr=True), disable=not progress) as drawn:
+        task = drawn.add_task(options.name, total=len(cases) * len(options.methods))
+        work = _here(options, cases, asked, root) if jobs == 1 or len(cases) == 1 else _there(options, cases, asked, root, jobs)
+        for case, found in work:
+            done[case] = found
+            drawn.update(task, description=case.name, advance=len(found))
+    cells = tuple(cell for case in cases for cell in done[case])
+    return Results(options, columns(asked), cells, protocol_of(asked, jobs))
+
+
+def do_case(case: Case, options: Benchmark, asked: Asked, root: Path) -> list[Cell]:
+    """Degrade a clip, let every method at it, and measure what they made, in one pass."""
+    try:
+        degrade(case)
+        info, cost = probe(case.original), stream_cost(case.given)
+    except UserError as error:
+        return [Cell(case, name, 0, 0.0, 0, 0, failure=str(error)) for name in options.methods]
+    products, failures = _produced(case, options, root)
+    outcomes = score(case.original, {name: product.path for name, product in products.items()}, asked, folder=case.folder)
+    duration = float(cost.frames / info.rate)
+    cells = []
+    for name in options.methods:
+        product, outcome = products.get(name), outcomes.get(name, failures.get(name, ""))
+        photo_bits = product.photo_bits if product else 0
+        cells.append(
+            Cell(
+                case=case,
+                method=name,
+                frames=cost.frames,
+                duration=duration,
+                bits=cost.bits + photo_bits,
+                key_bits=cost.key_bits,
+                photo_bits=photo_bits,
+                seconds=product.seconds if product else None,
+                product=product.path if product else None,
+                scores=None if isinstance(outcome, str) else outcome,
+                failure=outcome if isinstance(outcome, str) else "",
+            )
+        )
+    return cells
+
+
+def _produced(case: Case, options: Benchmark, root: Path) -> tuple[dict[str, Product], dict[str, str]]:
+    """Return what the methods made of a case, and why some made nothing."""
+    case.folder.mkdir(parents=True, exist_ok=True)
+    products: dict[str, Product] = {}
+    failures: dict[str, str] = {}
+    for name, method in options.methods.items():
+        try:
+            products[name] = produce(case, name, method, device=options.device, root=root)
+        except UserError as error:
+            failures[name] = str(error)
+    return products, failures
+
+
+def _here(options: Benchmark, cases: list[Case], asked: Asked, root: Path) -> Iterator[tuple[Case, list[Cell]]]:
+    for case in cases:
+        yield case, do_case(case, options, asked, root)
+
+
+def _there(options: Benchmark, cases: list[Case], asked: Asked, root: Path, jobs: int) -> Iterator[tuple[Case, list[Cell]]]:
+    """Do the cases in processes; they come as they are finished."""
+    jobs = min(jobs, len(cases))
+    threads = max(1, (os.cpu_count() or 1) // jobs)
+    with _environment(dict.fromkeys(THREAD_VARIABLES, str(threads))):
+        context = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(jobs, context, _start_worker, (threads,)) as pool:
+            futures = {pool.submit(do_case, case, options, asked, root): case for case in cases}
+            for future in as_completed(futures):
+                try:
+                    yield futures[future], future.result()
+                except BrokenProcessPool as error:
+                    msg = "a worker process was ended from outside (out of memory?); start again with fewer --jobs"
+                    raise UserError(msg) from error
+
+
+def _start_worker(threads: int) -> None:
+    """Give OpenCV its share in a worker process; the other libraries have read that from the environment."""
+    import cv2  # noqa: PLC0415  # in the worker
+
+    cv2.setNumThreads(threads)
+
+
+@contextmanager
+def _environment(values: Mapping[str, str]) -> Iterator[None]:
+    """Set environment variables for a while."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
