@@ -16,14 +16,13 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 from scipy.optimize import linear_sum_assignment
 
-from keyframes_gan.faces.align import CropSpec, crop, rescaled
 from keyframes_gan.faces.detectors import Detector, find
 from keyframes_gan.faces.landmarks import Landmarker, box_of, roll_of
+from keyframes_gan.faces.looks import appearance, moved_on, overlap, plausible, template
 from keyframes_gan.faces.shots import CutFinder, correlation
 from keyframes_gan.faces.smooth import Observation, SmoothFace, SmoothFrame, TrackSmoother
 from keyframes_gan.types import Detection, FaceTrack, Points
@@ -31,16 +30,8 @@ from keyframes_gan.types import Detection, FaceTrack, Points
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from keyframes_gan.types import Frame, Image, Matrix
+    from keyframes_gan.types import Frame, Image
 
-LOOK_SIDE = 32
-TEMPLATE_SIDE = 24
-SEARCH = 12
-TEMPLATE_LIKE = 0.6
-"""A face is looked for up to 12/24 of its width from where its motion would take it; the match must correlate so well."""
-SIZE_RATIO = 1.3
-JUMP = 0.35
-"""Plausible from one frame to the next: at most this growth, and this shift from the expected place in face widths."""
 LOOK_LIKE_BEFORE = 0.45
 """Correlation of the aligned face with itself one frame ago, below which it must be found anew."""
 SAME_OVERLAP = 0.2
@@ -92,7 +83,7 @@ class _Track:
         self.motion = ((1 - MOTION_RATE) * self.motion + MOTION_RATE * step).astype(np.float32)
         self.memory = (1 - APPEARANCE_RATE) * self.memory + APPEARANCE_RATE * look
         self.points, self.look, self.missed = points, look, 0
-        self.template = _template(rgb, box_of(points))
+        self.template = template(rgb, box_of(points))
 
 
 class _Found:
@@ -109,59 +100,6 @@ class _Found:
     @cached_property
     def look(self) -> npt.NDArray[np.float32]:
         return appearance(self._rgb, self.points)
-
-
-def overlap(a: npt.NDArray[np.float32], b: npt.NDArray[np.float32]) -> float:
-    """Return intersection over union of two boxes (x0, y0, x1, y1), 0 to 1."""
-    sides = np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2])
-    if (sides <= 0).any():
-        return 0.0
-    common = float(sides.prod())
-    return common / (float((a[2:] - a[:2]).prod()) + float((b[2:] - b[:2]).prod()) - common)
-
-
-def appearance(rgb: Image, points: Points) -> npt.NDArray[np.float32]:
-    """Return the aligned face as a tiny grey picture, float32 (32, 32): what tracks are told apart by."""
-    return _tiny(rgb, CropSpec("eyes", LOOK_SIDE).to_crop(points), LOOK_SIDE)
-
-
-def _tiny(rgb: Image, to_tiny: Matrix, side: int) -> npt.NDArray[np.float32]:
-    """Return a grey picture, float32 (side, side), cut out three times as large and averaged down."""
-    large = crop(rgb, rescaled(to_tiny, crop=3), 3 * side, interpolation=cv2.INTER_LINEAR, antialias=False)
-    small: npt.NDArray[np.uint8] = cv2.resize(cv2.cvtColor(large, cv2.COLOR_RGB2GRAY), (side, side), interpolation=cv2.INTER_AREA)
-    return small.astype(np.float32)
-
-
-def _template(rgb: Image, box: npt.NDArray[np.float32], margin: int = 0) -> npt.NDArray[np.float32]:
-    """Return the face in `box` as it stands in the picture, 24 pixels wide, with `margin` such pixels more on every side."""
-    scale = TEMPLATE_SIDE / float(box[2] - box[0])
-    shift = TEMPLATE_SIDE / 2 - 0.5 + margin - scale * (box[:2] + box[2:]).astype(np.float64) / 2
-    return _tiny(rgb, np.column_stack([scale * np.eye(2), shift]), TEMPLATE_SIDE + 2 * margin)
-
-
-def _moved_on(track: _Track, rgb: Image) -> npt.NDArray[np.float32]:
-    """Return the box in which the face is expected in a new frame.
-
-    Its steady motion counts, unless the face is better found more than one template pixel from there (a sudden move).
-    """
-    box = track.box
-    match = cv2.matchTemplate(_template(rgb, box, SEARCH), track.template, cv2.TM_CCOEFF_NORMED)
-    _, best, _, (x, y) = cv2.minMaxLoc(match)
-    shift = np.array([x - SEARCH, y - SEARCH])
-    if best < TEMPLATE_LIKE or np.abs(shift).max() <= 1:
-        return box
-    cell = float(box[2] - box[0]) / TEMPLATE_SIDE
-    return (box + np.tile(shift * cell, 2)).astype(np.float32)
-
-
-def _plausible(expected: npt.NDArray[np.float32], points: Points, rgb: Image) -> bool:
-    """Tell whether landmarks lie in the picture, and about where and as large as expected."""
-    got = box_of(points)
-    width, now = float(expected[2] - expected[0]), float(got[2] - got[0])
-    shift = np.abs((got[:2] + got[2:]) - (expected[:2] + expected[2:])) / 2
-    x, y = points.mean(axis=0)
-    inside = 0 <= x < rgb.shape[1] and 0 <= y < rgb.shape[0]
-    return bool(inside and 1 / SIZE_RATIO < now / width < SIZE_RATIO and (shift < JUMP * width).all())
 
 
 class FaceTracker:
@@ -232,10 +170,10 @@ class FaceTracker:
 
     def _continued(self, track: _Track, rgb: Image) -> bool:
         """Place the landmarks of the next (or previous) frame; take them when they are plausible, else search near by."""
-        expected = _moved_on(track, rgb)
+        expected = moved_on(track.box, track.template, rgb)
         points = self._landmarker.points(rgb, expected, angle=roll_of(track.points))
         look = appearance(rgb, points)
-        if not _plausible(expected, points, rgb) or correlation(look, track.look) <= LOOK_LIKE_BEFORE:
+        if not plausible(expected, points, rgb) or correlation(look, track.look) <= LOOK_LIKE_BEFORE:
             return self._found_near(track, rgb)
         track.move(points, look, rgb)
         return True
@@ -308,8 +246,8 @@ class FaceTracker:
         """Begin a track, and follow it back through the frames since the last search."""
         if any(overlap(box_of(one.points), track.box) >= SAME_FACE for track in self._tracks if not track.missed):
             return []
-        template = _template(rgb, box_of(one.points))
-        track, back = (_Track(self._next_id, one.points, one.look, template, one.detection.score) for _ in range(2))
+        picture = template(rgb, box_of(one.points))
+        track, back = (_Track(self._next_id, one.points, one.look, picture, one.detection.score) for _ in range(2))
         self._next_id += 1
         self._tracks.append(track)
         late: list[Observation] = []

@@ -14,7 +14,8 @@ import numpy.typing as npt
 import pytest
 
 from keyframes_gan.faces.landmarks import Landmarker
-from keyframes_gan.faces.track import FaceStream, FaceTracker, main_track, overlap, smoothed, track_video
+from keyframes_gan.faces.looks import overlap
+from keyframes_gan.faces.track import FaceStream, FaceTracker, main_track, smoothed, track_video
 from keyframes_gan.types import Detection, FaceTrack, Frame, Image, Points
 
 Place = tuple[float, float]
