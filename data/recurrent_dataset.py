@@ -34,6 +34,7 @@ class VideoRecurrentTestDataset(Dataset[dict[str, Any]]):
     """
 
     def __init__(self, opt: dict[str, Any]) -> None:
+        self.opt = opt
         self.limit = int(opt.get("num_frame", ALL))
         self.size = int(opt.get("gt_size", 512))
         self.template: Template = opt.get("template", "ffhq")
