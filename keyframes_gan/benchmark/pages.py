@@ -89,12 +89,13 @@ def video_report(
 def facts(values: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
     """Return plain data as (name, text), nested names joined; what is not known is left out."""
     told: list[tuple[str, str]] = []
-    for name, value in values.items():
+    for key, value in values.items():
+        name = key.replace("_", " ")
         if isinstance(value, Mapping):
             told += [(f"{name}: {inner}", text) for inner, text in facts(value)]
         elif value not in (None, "", [], ()):
             text = ", ".join(str(one) for one in value) if isinstance(value, list | tuple) else str(value)
-            told.append((name.replace("_", " "), text))
+            told.append((name, text))
     return tuple(told)
 
 

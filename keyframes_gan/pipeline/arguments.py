@@ -93,7 +93,8 @@ def _add_products(group: argparse._ArgumentGroup) -> Actions:
         add("--suffix", default="", help="appended, after an underscore, to the name of every output"),
         add("--reference", type=Path, nargs="+", default=[], metavar="PHOTO", help=photos),
         add("--compare", type=Path, metavar="FILE", help="also write input and output side by side"),
-        add("--report", type=Path, metavar="FILE", help="also write what was done, and the seconds of each stage, as JSON"),
+        add("--report", type=Path, metavar="FILE", help="also write what was done: a page to look at (.html), or numbers (.json)"),
+        add("--gt", type=Path, metavar="VIDEO", help="the original, if there is one, for --report FILE.html to measure against"),
         add("--tracks", type=Path, metavar="FILE", help="also write every face of every frame, and what was done with it, as JSON"),
         add("--no-face", "--no_face", default="error", help="video without any face: error (default), or copy it through"),
     ]

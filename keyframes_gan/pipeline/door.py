@@ -17,8 +17,14 @@ from keyframes_gan.video.write import Encoding
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Callable
+    from pathlib import Path
+
+    PageWriter = Callable[..., list[Path]]
 
     from keyframes_gan.pipeline.live import Source
+
+PAGE_SUFFIX = ".html"
 
 
 def settings_of(given: argparse.Namespace) -> Settings:
@@ -68,20 +74,45 @@ def settings_of(given: argparse.Namespace) -> Settings:
     )
 
 
-def restore_source(given: argparse.Namespace) -> int:
-    """Restore one video, what a camera sees, or every video of a folder; 0 when all are written, 2 when one of a folder is not."""
+def restore_source(given: argparse.Namespace, *, write_page: PageWriter) -> int:
+    """Restore one video, what a camera sees, or every video of a folder; 0 when all are written, 2 when one of a folder is not.
+
+    Args:
+        given: the command line.
+        write_page: writes a report that ends in .html, see `keyframes_gan.benchmark.video_report`; it lies above this layer.
+    """
     settings = settings_of(given)
+    _check_page(given)
     if given.camera is not None:
-        return _restore_one(given, Camera.called(given.camera, seconds=given.seconds, max_frames=given.max_frames), settings)
+        camera = Camera.called(given.camera, seconds=given.seconds, max_frames=given.max_frames)
+        return _restore_one(given, camera, settings, write_page)
     videos = batch.videos_in(given.input)
     if given.dry_run:
         for source in videos or [given.input]:
             sys.stdout.write(str(plan_of(source, settings)))
         return 0
-    return _restore_videos(given, settings) if videos else _restore_one(given, given.input, settings)
+    return _restore_videos(given, settings) if videos else _restore_one(given, given.input, settings, write_page)
 
 
-def _restore_one(given: argparse.Namespace, source: Source, settings: Settings) -> int:
+def _check_page(given: argparse.Namespace) -> None:
+    """Refuse, before any work, what a page cannot be made of.
+
+    Raises:
+        UserError: --gt without a page or not there, or a page of a camera's pictures, which are gone afterwards.
+    """
+    page = given.report is not None and given.report.suffix.lower() == PAGE_SUFFIX
+    if given.gt is not None and not page:
+        msg = f"--gt: expected only with --report FILE{PAGE_SUFFIX}, which shows what it is for; add that, or leave it out"
+        raise UserError(msg)
+    if given.gt is not None and not given.gt.exists():
+        msg = f"--gt: expected the original video, got {given.gt}, which does not exist"
+        raise UserError(msg)
+    if page and given.camera is not None:
+        msg = f"--report: expected a .json file with --camera, whose pictures are not kept, got {given.report}"
+        raise UserError(msg)
+
+
+def _restore_one(given: argparse.Namespace, source: Source, settings: Settings, write_page: PageWriter) -> int:
     if given.resume:
         msg = f"--resume: expected only with a folder of videos, got {given.input}; leave it out"
         raise UserError(msg)
@@ -91,7 +122,10 @@ def _restore_one(given: argparse.Namespace, source: Source, settings: Settings) 
     for note in outcome.notes:
         sys.stderr.write(f"note: {note}\n")
     sys.stdout.write(f"{target}: {batch.summary(outcome)}\n")
-    if given.report:
+    if given.report and given.report.suffix.lower() == PAGE_SUFFIX:
+        for path in write_page(given.report, given.input, target, original=given.gt, about=outcome.as_json(), device=given.device):
+            sys.stdout.write(f"written: {path}\n")
+    elif given.report:
         report.write_json(given.report, outcome.as_json())
     return 0
 
