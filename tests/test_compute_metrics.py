@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import importlib.util
 import json
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -202,3 +203,74 @@ def test_faces_are_measured_apart(clips_dir: Path, run: Run, tmp_path: Path) -> 
     assert "Faces only" in out
     rows = _rows(tmp_path)
     assert float(rows["gt", "face"]["psnr"]) > float(rows["gt", "whole"]["psnr"]) + 10
+
+
+def test_several_at_a_time_give_the_same(folders: Path, run: Run, tmp_path: Path) -> None:
+    paths = ["--gt", folders / "original", "--restored", folders / "restored", "--metrics", "psnr,flicker"]
+    for jobs in (1, 2):
+        status, _, err = run(*paths, "--jobs", jobs, "--output", tmp_path / str(jobs))
+        assert status == 0, err
+    one, two = (json.loads((tmp_path / jobs / "metrics.json").read_text()) for jobs in ("1", "2"))
+    assert one["videos"] == two["videos"]
+    assert (tmp_path / "1" / "metrics.csv").read_text() == (tmp_path / "2" / "metrics.csv").read_text()
+
+
+def test_trees_regions_and_the_protocol(portrait_video: Path, run: Run, tmp_path: Path) -> None:
+    for folder, crf in (("gt", None), ("restored", 30), ("lq", 45)):
+        (tmp_path / folder / "x").mkdir(parents=True)
+        if crf is None:
+            (tmp_path / folder / "x" / "a.mp4").write_bytes(portrait_video.read_bytes())
+        else:
+            compress(portrait_video, tmp_path / folder / "x" / "a.mp4", crf=crf)
+        shutil.copytree(tmp_path / folder / "x", tmp_path / folder / "y" / "z")
+    paths = ["--gt", tmp_path / "gt", "--restored", tmp_path / "restored", "--lq", tmp_path / "lq", "--every", "6"]
+    status, out, err = run(*paths, "--metrics", "psnr,ids,akd", "--region", "full,face,crop", "--clip_length", "6", "--output", tmp_path)
+    assert status == 0, err
+    assert "Aligned crops of the main person" in out
+    rows = _rows(tmp_path)
+    assert list(rows)[:3] == [("x/a", "whole"), ("y/z/a", "whole"), ("TOTAL", "whole")]
+    for region in ("whole", "face", "crop"):
+        total = rows["TOTAL", region]
+        assert all(float(total[f"{name}_gain"]) > 0 for name in ("psnr", "ids", "akd"))
+    with (tmp_path / "metrics.csv").open(newline="") as file:
+        frames = [row for row in csv.DictReader(file) if (row["video"], row["region"]) == ("x/a", "whole") and row["frame"] != "all"]
+    assert [(row["frame"], float(row["time"])) for row in frames] == [("0", 0), ("6", 0.24)]
+    assert float(rows["x/a", "whole"]["psnr"]) == pytest.approx(np.mean([float(row["psnr"]) for row in frames]))
+    stored = json.loads((tmp_path / "metrics.json").read_text())
+    told = stored["protocol"]
+    assert (told["detector"], told["crop"]["size"], told["every"], told["clip_length"]) == ("dlib-hog", 512, 6, 6)
+    assert len(told["weights"]["shape_predictor_68_face_landmarks.dat"]) == 64
+    assert {"commit", "date", "processor", "torch", "color", "flow", "matching"} <= set(told)
+    spread = stored["videos"][0]["whole"]["statistics"]["restored"]["psnr"]
+    low, high = spread["ci95"]
+    assert low < spread["mean"] < high
+    assert (spread["count"], spread["over"]) == (2, "frames")
+    assert stored["total"]["whole"]["statistics"]["restored"]["psnr"]["over"] == "clips"
+    assert stored["metrics"]["psnr"]["better"] == "higher"
+
+
+def test_a_missing_frame_is_named(folders: Path, run: Run, tmp_path: Path) -> None:
+    frames = [frame.rgb for frame in VideoReader(folders / "original" / "a.mp4")]
+    encode_frames(iter(frames[:3] + frames[4:]), tmp_path / "a.mp4", rate=Fraction(25), crf=20)
+    status, out, _ = run("--gt", folders / "original" / "a.mp4", "--restored", tmp_path / "a.mp4", "--metrics", "psnr")
+    assert status == 2
+    assert "got 5: frame 5 of the original at 0.200 s is not in it" in " ".join(out.split())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--region", "nose"], "--region: expected some of full, face, crop, got nose"),
+        (["--jobs", "0"], "--jobs of at least 1"),
+        (["--clip_length", "0"], "--clip_length: expected at least 1 frame, got 0"),
+        (["--device", "abacus", "--metrics", "ids_arcface"], "abacus"),
+        (["--gt", "nowhere"], "--gt: expected a folder of videos or a video, got nowhere"),
+        (["--lq", "nowhere"], "--lq: expected a folder of videos or a video, got nowhere"),
+    ],
+)
+def test_bad_arguments_of_the_other_form(arguments: Sequence[str], words: str, folders: Path, run: Run, tmp_path: Path) -> None:
+    paths = ["--gt", folders / "original", "--restored", folders / "restored", "--metrics", "psnr", "--output", tmp_path]
+    status, out, err = run(*paths, *arguments)
+    assert status == 2
+    assert words in out + err
+    assert len(err.splitlines()) <= 1
