@@ -90,7 +90,7 @@ class KeyframeClipDataset(DMSASFFNetDataset):
         picture = self.cache.get(clip.path("original", key), clip.size)
         if lot >= self.p_hq:
             scale = stream.scale if key == stream.keys[-1] else stream.earlier_scale
-            picture = through([picture], stream.codec, scale=scale, bits_per_pixel=stream.bits_per_pixel)[0]
+            picture = through([picture], stream.codec, scale=scale)[0]  # at constant quality: one picture cannot keep to a rate
         return picture, clip.landmarks[key]
 
 
