@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -240,6 +241,65 @@ def test_a_loss_that_is_not_finite_is_one_line_and_a_file(file: Path, tmp_path: 
     )
     kept = torch.load(next((tmp_path / "experiments" / "run").glob("nonfinite_*.pt")), weights_only=True)
     assert len(kept["files"]) == len(kept["batch"]["lq"]) == 4
+
+
+def test_dry_run_tells_what_the_run_will_take_and_keeps_nothing(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
+    (tmp_path / "temporary").mkdir()
+    before = sorted(tmp_path.rglob("*"))
+    # Its steps are the last two, so that the discriminator, which joins in the 7th, takes part.
+    late = ["train:net_d_init_iters=6", "logger:use_tb_logger=true"]
+    assert run_door(door.main, ["-opt", str(file), "--dry-run", "--force_yml", *GAN, *late]) == 0
+    assert sorted(tmp_path.rglob("*")) == before
+    told = capfd.readouterr().out.splitlines()
+    assert told[0] == "run: everything works; nothing was kept"
+    lines = dict(re.split(r"  +", line.strip(), maxsplit=1) for line in told[1:])
+    assert re.fullmatch(r"[\d.]+ s for 4 samples \([\d.e+]+/s\)", lines["one step"])
+    assert re.fullmatch(r"[\d.]+ GB of this process", lines["peak memory"])
+    assert re.fullmatch(r"[\d.]+ MB in [\d.e-]+ s, 4 of them", lines["checkpoint"])
+    assert re.fullmatch(r"4 samples in about [\d.]+ s, 3 times", lines["validation one"])
+    assert re.fullmatch(r"9 steps in about [\d.]+ s", lines["whole run"])
+    end = datetime.strptime(lines["expected end"].split(",")[0], "%Y-%m-%d %H:%M").astimezone()
+    assert timedelta(minutes=-2) < end - datetime.now().astimezone() < timedelta(minutes=2)
+    assert {"network_g", "network_d", "device", "waiting for data", "validation two"} <= set(lines)
+
+
+def test_dry_run_is_for_trainings(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    weights = ["train=null", "logger=null", "path:pretrain_network_g=keyframes_lite"]
+    assert run_door(door.main, ["-opt", str(file), "--dry-run", "--force_yml", *weights]) == 2
+    assert "expected options with a train section" in capsys.readouterr().err
+
+
+def test_help_shows_the_way(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        door.main(["--help"])
+    text = capsys.readouterr().out
+    for words in (
+        "--check",
+        "--dry-run",
+        "--auto_resume",
+        "torchrun --nproc_per_node=2",
+        "keyframes_gan.weights add",
+        "video_inference.py",
+    ):
+        assert words in text
+
+
+def test_processes_that_do_not_fit_are_refused_with_all_else(
+    file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, value in {"RANK": "0", "WORLD_SIZE": "3"}.items():
+        monkeypatch.setenv(name, value)
+    wrong = ["num_gpu=2", "train:accumulate=3", "val:best=one/lpips", "datasets:train:dataroot=[nowhere.jsonl]", "train:total_itr=3"]
+    assert run_door(door.main, ["-opt", str(file), "--launcher", "pytorch", "--force_yml", *wrong]) == 2
+    said = capsys.readouterr().err
+    for part in (
+        "train.total_itr: unknown key",
+        "dataroot[0]: no such file (relative paths start at the repository's root), got \"nowhere",
+    ):
+        assert part in said
 
 
 def test_door_refuses_before_it_imports_torch(file: Path, repo_root: Path) -> None:

@@ -148,7 +148,7 @@ def _replaced(opt: dict[str, Any], source: Path, stop: Stop) -> Iterator[None]:
     }
     theirs = {name: getattr(module, name) for name in ours}
     benchmark = torch.backends.cudnn.benchmark
-    _silence_logger()
+    silence_logger()
     try:
         for name, part in ours.items():
             setattr(module, name, part)
@@ -157,10 +157,10 @@ def _replaced(opt: dict[str, Any], source: Path, stop: Stop) -> Iterator[None]:
         for name, part in theirs.items():
             setattr(module, name, part)
         torch.backends.cudnn.benchmark = benchmark
-        _silence_logger()
+        silence_logger()
 
 
-def _silence_logger() -> None:
+def silence_logger() -> None:
     """Take the handlers from BasicSR's logger, so that the next run sets it up with its own file."""
     logger = logging.getLogger(LOGGER)
     for handler in list(logger.handlers):
@@ -275,10 +275,10 @@ def _evaluate(opt: dict[str, Any]) -> None:
     """Measure weights on the validation sets, without training."""
     folder = Path(opt["path"]["log"])
     folder.mkdir(parents=True, exist_ok=True)
-    _silence_logger()
+    silence_logger()
     try:
         registry.get_root_logger(logger_name=LOGGER, log_level=logging.INFO, log_file=str(folder / "evaluation.log"))
         model = registry.build_model(opt)
         model.validation(validation_loaders(opt), 0, None, opt["val"]["save_img"])
     finally:
-        _silence_logger()
+        silence_logger()
