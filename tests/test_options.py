@@ -141,10 +141,7 @@ def test_inconsistent_data_options(file: Path, change: tuple[str, str], key: str
         ("train:optim_g:lr=-1", "--force_yml:1:1: train.optim_g.lr: expected greater than 0, got -1"),
         ("train:optim_g:lr=1_e", '--force_yml:1:1: train.optim_g.lr: expected a valid number, got "1_e"'),
         ("train:optim_g:lr=.nan", "--force_yml:1:1: train.optim_g.lr: expected a finite number, got NaN"),
-        (
-            "model_type=KEEP",
-            '--force_yml:1:1: model_type: expected one of DMSASFFNetModel, KEEPGANModel, KEEPModel, VQGANModel, got "KEEP"',
-        ),
+        ("model_type=KEEP", "--force_yml:1:1: model_type: expected one of DMSASFFNetModel, KEEPGANModel, KEEPModel, "),
         ("logger=null", "--force_yml:1:1: logger: expected for training: datasets.train and a logger section"),
         ("train", "--force_yml:1:1: expected section:key=value"),
         ("name:x:y=3", "--force_yml:1:1: name.x.y: name.x is no section"),
@@ -244,3 +241,38 @@ def test_loss_sections_fit_the_constructors() -> None:
             cls = getattr(importlib.import_module(losses.LOSSES[name]), name)
             accepted = {key for base in cls.__mro__[:-1] if "__init__" in vars(base) for key in inspect.signature(base).parameters}
             assert set(section.model_fields) - {"type"} <= accepted
+
+
+KEEP = """\
+name: k
+model_type: KEEPModel
+datasets:
+  train: {name: a, type: VFHQDataset, dataroot: [clips.jsonl]}
+network_g: {type: KEEP}
+path: {pretrain_network_g: keep_v1}
+train:
+  total_iter: 10
+  optim_g: {type: Adam, lr: 1e-4}
+  scheduler: {type: CosineAnnealingLR}
+  pixel_opt: {type: L1Loss}
+logger: {save_checkpoint_freq: 5}
+"""
+
+
+def test_keep_begins_with_weights(file: Path) -> None:
+    for begin in ("pretrain_network_g: keep_v1", "pretrain_network_vqgan: a.pth, pretrain_network_flow: gmflow_sintel"):
+        file.write_text(KEEP.replace("pretrain_network_g: keep_v1", begin))
+        assert options.load(file, check_paths=False).path.pretrain_network_d is None
+    for given, key in (("", "vqgan"), ("pretrain_network_vqgan: a.pth", "flow")):
+        found = problems(file, KEEP.replace("pretrain_network_g: keep_v1", given))
+        assert [line for line in found if f"path.pretrain_network_{key}: expected" in line] == found
+
+
+def test_keeps_third_stage_needs_the_second_and_looks_where_frames_meet(file: Path) -> None:
+    text = KEEP.replace("KEEPModel", "KEEPGANModel")
+    found = problems(file, text, "train:temporal_opt={loss_weight: 0.1}", "train:temporal_side=64")
+    assert ["train.temporal_side: expected one of network_g.cfa_list [16, 32], got 64" in line for line in found] == [True]
+    found = problems(file, text.replace("pretrain_network_g: keep_v1", ""))
+    assert ["path.pretrain_network_g: expected what stage 2 made" in line for line in found] == [True]
+    found = problems(file, text, "train:perceptual_opt={type: PerceptualLoss, layer_weights: {conv5_4: 1}}")
+    assert any("train.perceptual_opt.type" in line for line in found)

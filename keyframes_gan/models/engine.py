@@ -25,9 +25,10 @@ from keyframes_gan.errors import WeightsError
 from keyframes_gan.models import checkpoints
 from keyframes_gan.models.base import seed_everything
 from keyframes_gan.models.processes import Stop, device_of, joined
+from keyframes_gan.options.training import LPIPSLoss, PerceptualLoss
 
 LOGGER = "basicsr"
-WEIGHTS_KEYS = ("pretrain_network_g", "pretrain_network_d", "pretrain_network_vgg19")
+WEIGHTS = "pretrain_network_"
 
 
 def run(options: gate.Options, *, source: Path, launcher: str = "none", auto_resume: bool = False, root: Path = gate.ROOT) -> int:
@@ -74,9 +75,9 @@ def to_basicsr(options: gate.Options, *, root: Path, distributed: bool, auto_res
         for key in set(options.datasets[phase].paths) & set(dataset):
             dataset[key] = _absolute(dataset[key], root)
     paths = {key: value for key, value in opt["path"].items() if key != "experiments_dir"}
-    if not _needs_vgg19(options):
-        del paths["pretrain_network_vgg19"]
-    for key in set(WEIGHTS_KEYS) & set(paths):
+    for key in _not_needed(options) & set(paths):
+        del paths[key]
+    for key in [key for key in paths if key.startswith(WEIGHTS)]:
         file = root / Path(paths[key]).expanduser()
         paths[key] = str(file if file.is_file() else weights.locate(paths[key]))
     if "resume_state" in paths:
@@ -97,10 +98,13 @@ def _absolute(paths: str | list[str], root: Path) -> str | list[str]:
     return str(root / Path(paths).expanduser()) if isinstance(paths, str) else [str(root / Path(path).expanduser()) for path in paths]
 
 
-def _needs_vgg19(options: gate.Options) -> bool:
-    """Whether the perceptual loss or a new DMSASFFNet wants VGG19; found before anything is written, so that its lack costs nothing."""
-    perceptual = options.train is not None and options.train.perceptual_opt is not None
-    return perceptual or (options.network_g.type == "DMSASFFNet" and options.path.pretrain_network_g is None)
+def _not_needed(options: gate.Options) -> set[str]:
+    """Return the weights that no loss and no new network wants; the others are looked for before anything is written."""
+    perceptual = None if options.train is None else options.train.perceptual_opt
+    vgg19 = isinstance(perceptual, PerceptualLoss) or (options.network_g.type == "DMSASFFNet" and options.path.pretrain_network_g is None)
+    lpips = isinstance(perceptual, LPIPSLoss)
+    unwanted = ([] if vgg19 else ["vgg19"]) + ([] if lpips else ["alexnet", "lpips"])
+    return {WEIGHTS + name for name in unwanted}
 
 
 class Run:
@@ -110,6 +114,7 @@ class Run:
         self.opt, self.stop = opt, stop
         self.state: dict[str, Any] | None = None
         self.sets: list[list[DataLoader[Any]]] = []
+        self.prefetchers: list[Prefetcher] = []
 
     def resume(self, opt: dict[str, Any]) -> dict[str, Any] | None:
         """Find the state to continue from."""
@@ -121,6 +126,16 @@ class Run:
         found = loaders(opt, logger, self.state)
         self.sets = found[2]
         return found
+
+    def prefetcher(self, batches: Any) -> Prefetcher:  # noqa: ANN401
+        """Hand out batches until the run is asked to end."""
+        self.prefetchers.append(Prefetcher(batches, self.ended))
+        return self.prefetchers[-1]
+
+    def close(self) -> None:
+        """Let the workers go. An error's traceback would keep them, and the interpreter would then wait for them for ever."""
+        for prefetcher in self.prefetchers:
+            prefetcher.batches = None
 
     def ended(self) -> bool:
         """Whether the run was asked to end; the validation after the last step is then left out, so that a continued run is the same."""
@@ -141,8 +156,8 @@ def _replaced(opt: dict[str, Any], source: Path, stop: Stop) -> Iterator[None]:
         "load_resume_state": run.resume,
         "create_train_val_dataloader": run.loaders,
         "copy_opt_file": lambda _path, folder: _save_options(opt, Path(folder) / source.name),
-        "CPUPrefetcher": lambda loader: Prefetcher(Batches(loader), run.ended),
-        "CUDAPrefetcher": lambda loader, options: Prefetcher(on_device(loader, options), run.ended),
+        "CPUPrefetcher": lambda loader: run.prefetcher(Batches(loader)),
+        "CUDAPrefetcher": lambda loader, options: run.prefetcher(on_device(loader, options)),
         "get_env_info": lambda: f"torch {torch.__version__}, {torch.get_num_threads()} threads, {opt['world_size']} process(es)",
         "dict2str": lambda options: f"options {options['options_sha256'][:12]}, commit {options['commit'][:12]}, saved as {source.name}",
     }
@@ -154,6 +169,7 @@ def _replaced(opt: dict[str, Any], source: Path, stop: Stop) -> Iterator[None]:
             setattr(module, name, part)
         yield
     finally:
+        run.close()
         for name, part in theirs.items():
             setattr(module, name, part)
         torch.backends.cudnn.benchmark = benchmark

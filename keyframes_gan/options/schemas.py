@@ -6,16 +6,26 @@ Adding a training recipe is adding a class and a row in `TRAININGS`.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationInfo, model_validator
 from typing_extensions import Self
 
 from keyframes_gan.options import datasets, networks, training
-from keyframes_gan.options.datasets import ReferenceData
-from keyframes_gan.options.networks import Discriminator, DMSASFFNetLite, Generator
-from keyframes_gan.options.section import Count, ExistingFile, Name, Positive, Section, WeightsSource, refuse
-from keyframes_gan.options.training import Training
+from keyframes_gan.options.datasets import ClipData, CRFSpan, PictureData, RateSpan, ReferenceData, Span
+from keyframes_gan.options.networks import (
+    KEEP,
+    Discriminator,
+    Discriminator3D,
+    DMSASFFNetLite,
+    Generator,
+    SRNet,
+    VQAutoEncoder,
+    VQGANDiscriminator,
+)
+from keyframes_gan.options.section import Count, ExistingFile, Name, Positive, Section, WeightsSource, refuse, refuse_all
+from keyframes_gan.options.training import KEEPGANOptimisation, KEEPOptimisation, SRNetOptimisation, Training, VQGANOptimisation
 
 
 class Fidelity(Section):
@@ -38,14 +48,14 @@ class Niqe(Section):
 class OwnFidelity(Section):
     """Metrics of `keyframes_gan.metrics` of which more is better."""
 
-    type: Literal["psnr", "ssim"]
+    type: Literal["psnr", "ssim", "psnr_y", "ssim_y", "ms_ssim"]
     better: Literal["higher"] = "higher"
 
 
 class OwnDistance(Section):
     """Metrics of `keyframes_gan.metrics` of which less is better."""
 
-    type: Literal["lpips", "brisque", "brisque_paper", "niqe"]
+    type: Literal["lpips", "lpips_vgg", "dists", "brisque", "brisque_paper", "niqe"]
     better: Literal["lower"] = "lower"
 
 
@@ -77,11 +87,8 @@ class Logger(Section):
     wandb: None = None
 
 
-class Paths(Section):
-    """Weights to begin with (a file, or a name of pretrained_models/manifest.yml), and where results go.
-
-    Relative paths start at the repository's root. `pretrain_network_vgg19` serves the perceptual loss and a new DMSASFFNet.
-    """
+class CommonPaths(Section):
+    """Weights to begin with (a file, or a name of pretrained_models/manifest.yml), and where results go; relative to the root."""
 
     experiments_dir: str = "experiments"
     pretrain_network_g: WeightsSource | None = None
@@ -90,8 +97,27 @@ class Paths(Section):
     pretrain_network_d: WeightsSource | None = None
     strict_load_d: bool = True
     param_key_d: str | None = None
-    pretrain_network_vgg19: WeightsSource = "vgg19"
     resume_state: ExistingFile | None = None
+
+
+class Paths(CommonPaths):
+    """Of the recipe with references. `pretrain_network_vgg19` serves the perceptual loss and a new DMSASFFNet."""
+
+    pretrain_network_vgg19: WeightsSource = "vgg19"
+
+
+class LPIPSPaths(CommonPaths):
+    """Of the recipes for the VQGAN and KEEP: the two parts of the LPIPS loss."""
+
+    pretrain_network_alexnet: WeightsSource = "alexnet"
+    pretrain_network_lpips: WeightsSource = "lpips_alexnet"
+
+
+class KEEPPaths(LPIPSPaths):
+    """Of KEEP that begins without weights of its own: from a trained VQGAN, and a flow network's weights."""
+
+    pretrain_network_vqgan: WeightsSource | None = None
+    pretrain_network_flow: WeightsSource | None = None
 
 
 class Distributed(Section):
@@ -123,43 +149,45 @@ class Recipe(Section):
     datasets: dict[Phase, Any]
     network_g: Any
     network_d: Any = None
-    path: Paths = Paths()
+    path: CommonPaths = CommonPaths()
     train: Training | None = None
     val: Validation | None = None
     logger: Logger | None = None
 
     @model_validator(mode="after")
-    def _devices(self, info: ValidationInfo) -> Self:
-        processes, wanted = (info.context or {}).get("processes", 1), self.num_gpu
-        if isinstance(wanted, int) and wanted > 1 and processes == 1:
-            refuse("num_gpu", f"expected 0, 1 or auto in one process; start torchrun --nproc_per_node={wanted} train.py --launcher pytorch")
-        if isinstance(wanted, int) and wanted > 1 and processes % wanted:
-            refuse("num_gpu", f"expected a divisor of the {processes} processes that were started, or auto")
+    def _whole(self, info: ValidationInfo) -> Self:
+        refuse_all([*self._about_processes((info.context or {}).get("processes", 1)), *self._about_sections(), *self._about_values()])
         return self
 
-    @model_validator(mode="after")
-    def _best(self) -> Self:
+    def _about_processes(self, processes: int) -> Iterator[tuple[str, str]]:
+        wanted = self.num_gpu
+        if isinstance(wanted, int) and wanted > 1 and processes == 1:
+            start = f"torchrun --nproc_per_node={wanted} train.py --launcher pytorch"
+            yield "num_gpu", f"expected 0, 1 or auto in one process; start {start}"
+        elif isinstance(wanted, int) and wanted > 1 and processes % wanted:
+            yield "num_gpu", f"expected a divisor of the {processes} processes that were started, or auto"
+
+    def _about_sections(self) -> Iterator[tuple[str, str]]:
+        if self.val is None and set(self.datasets) - {"train"}:
+            yield "val", "expected a val section for the data sets to validate on"
+        if self.train is None:
+            if self.val is None or self.path.pretrain_network_g is None:
+                yield "train", "expected a train section; or, to evaluate, val and path.pretrain_network_g"
+            return
+        if "train" not in self.datasets or self.logger is None:
+            yield "logger" if self.logger is None else "datasets", "expected for training: datasets.train and a logger section"
+        if (self.train.gan_opt is None) != (self.network_d is None):
+            yield "network_d", "expected network_d and train.gan_opt together, or neither"
+
+    def _about_values(self) -> Iterator[tuple[str, str]]:
         if self.val is not None and self.val.best is not None:
             known = [f"{data.name}/{metric}" for phase, data in self.datasets.items() if phase != "train" for metric in self.val.metrics]
             if self.val.best not in known:
-                refuse("val.best", f"expected one of {', '.join(known)}")
-        return self
-
-    @model_validator(mode="after")
-    def _whole(self) -> Self:
-        if self.val is None and set(self.datasets) - {"train"}:
-            refuse("val", "expected a val section for the data sets to validate on")
-        if self.train is None:
-            if self.val is None or self.path.pretrain_network_g is None:
-                refuse("train", "expected a train section; or, to evaluate, val and path.pretrain_network_g")
-            return self
-        if "train" not in self.datasets or self.logger is None:
-            refuse("logger" if self.logger is None else "datasets", "expected for training: datasets.train and a logger section")
-        if (self.train.gan_opt is None) != (self.network_d is None):
-            refuse("network_d", "expected network_d and train.gan_opt together, or neither")
-        if self.datasets["train"].batch_size_per_gpu % self.train.accumulate:
-            refuse("train.accumulate", f"expected a divisor of batch_size_per_gpu {self.datasets['train'].batch_size_per_gpu}")
-        return self
+                yield "val.best", f"expected one of {', '.join(known)}"
+        if self.train is not None and "train" in self.datasets:
+            batch = self.datasets["train"].batch_size_per_gpu
+            if batch % self.train.accumulate:
+                yield "train.accumulate", f"expected a divisor of batch_size_per_gpu {batch}"
 
 
 class DMSASFFNetTraining(Recipe):
@@ -170,6 +198,7 @@ class DMSASFFNetTraining(Recipe):
     datasets: dict[Phase, ReferenceData]
     network_g: Generator
     network_d: Discriminator | None = None
+    path: Paths = Paths()
 
     @model_validator(mode="after")
     def _landmarks(self) -> Self:
@@ -181,8 +210,87 @@ class DMSASFFNetTraining(Recipe):
         return self
 
 
+class VQGANTraining(Recipe):
+    """An options file with model_type VQGANModel: KEEP's first stage."""
+
+    model_type: Literal["VQGANModel"]
+    datasets: dict[Phase, PictureData]
+    network_g: VQAutoEncoder
+    network_d: VQGANDiscriminator | None = None
+    path: LPIPSPaths = LPIPSPaths()
+    train: VQGANOptimisation | None = None
+
+
+class KEEPTraining(Recipe):
+    """An options file with model_type KEEPModel: KEEP's second stage."""
+
+    model_type: Literal["KEEPModel"]
+    datasets: dict[Phase, ClipData]
+    network_g: KEEP
+    network_d: Discriminator3D | None = None
+    path: KEEPPaths = KEEPPaths()
+    train: KEEPOptimisation | None = None
+
+    @model_validator(mode="after")
+    def _begins(self) -> Self:
+        if self.path.pretrain_network_g is None:
+            if self.path.pretrain_network_vqgan is None:
+                refuse("path.pretrain_network_vqgan", "expected the VQGAN of stage 1 (or all of KEEP, as pretrain_network_g)")
+            if self.path.pretrain_network_flow is None and self.network_g.flow_type != "none":
+                refuse("path.pretrain_network_flow", "expected weights of the flow network (gmflow_sintel), or network_g.flow_type none")
+        return self
+
+
+class KEEPGANTraining(Recipe):
+    """An options file with model_type KEEPGANModel: KEEP's third stage. `path.pretrain_network_g` may lack CFT and CFA."""
+
+    model_type: Literal["KEEPGANModel"]
+    datasets: dict[Phase, ClipData]
+    network_g: KEEP
+    network_d: Discriminator3D | None = None
+    path: LPIPSPaths = LPIPSPaths()
+    train: KEEPGANOptimisation | None = None
+
+    @model_validator(mode="after")
+    def _begins(self) -> Self:
+        if self.path.pretrain_network_g is None:
+            refuse("path.pretrain_network_g", "expected what stage 2 made")
+        if self.train is not None and self.train.temporal_opt is not None:
+            given = self.network_g.cfa_list or self.network_g.cross_fuse_list
+            sides = [16, 32] if given is None else [int(side) for side in given]
+            if self.train.temporal_side not in sides:
+                refuse("train.temporal_side", f"expected one of network_g.cfa_list {sides}")
+        return self
+
+
+class Degradations(Section):
+    """`data.degradation.Degradation` at a fourth of the size; `patch_size` in pixels of the small picture."""
+
+    patch_size: Annotated[int, Field(ge=8, multiple_of=2)] = 32
+    blur_kernel_size: Annotated[int, Field(ge=1, le=101)] = 21
+    blur_sigma: RateSpan = Field(default=[0.2, 4.0])
+    noise_range: Span = Field(default=[0.0, 6.0])
+    crf_range: CRFSpan = Field(default=[15, 35])
+
+
+class SRNetTraining(Recipe):
+    """An options file with model_type SRNetModel."""
+
+    model_type: Literal["SRNetModel"]
+    datasets: dict[Phase, PictureData]
+    network_g: SRNet
+    degradation: Degradations = Degradations()
+    train: SRNetOptimisation | None = None
+
+
 # model_type -> schema of the whole file.
-TRAININGS: dict[str, type[Recipe]] = {"DMSASFFNetModel": DMSASFFNetTraining}
+TRAININGS: dict[str, type[Recipe]] = {
+    "DMSASFFNetModel": DMSASFFNetTraining,
+    "KEEPGANModel": KEEPGANTraining,
+    "KEEPModel": KEEPTraining,
+    "SRNetModel": SRNetTraining,
+    "VQGANModel": VQGANTraining,
+}
 
 
 def known_keys() -> set[str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
+from typing_extensions import Self
 
 from keyframes_gan.options.section import Count, Fraction, Positive, Rate, Section, Weight, refuse
 
@@ -77,6 +78,14 @@ class TemporalWarpLoss(Section):
     type: Literal["TemporalWarpLoss"] = "TemporalWarpLoss"
     loss_weight: Weight = 1.0
     eps: Rate = 1e-12
+
+
+class FrequencyLoss(Section):
+    """`losses.frequency_loss`: L1 distance of spectra, "complex" or of "magnitude"."""
+
+    type: Literal["FrequencyLoss"] = "FrequencyLoss"
+    loss_weight: Weight = 1.0
+    kind: Literal["complex", "magnitude"] = "complex"
 
 
 Pixel = Annotated[PixelLoss | CharbonnierLoss, Field(discriminator="type")]
@@ -162,7 +171,7 @@ class Training(Section):
     skip_nonfinite: Count = 0
 
     @model_validator(mode="after")
-    def _consistent(self) -> Training:
+    def _consistent(self) -> Self:
         if self.pixel_opt is None and self.perceptual_opt is None:
             refuse("pixel_opt", "expected a pixel_opt or a perceptual_opt")
         if isinstance(self.scheduler, CosineRestartSchedule) and sum(self.scheduler.periods) < self.total_iter:
@@ -186,3 +195,38 @@ class DMSASFFNetOptimisation(Training):
         if self.legacy and self.gan_opt is None:
             refuse("legacy", "expected false without a gan_opt, whose training it changes")
         return self
+
+
+class VQGANOptimisation(Training):
+    """Of `VQGANModel`.
+
+    `codebook_weight`: of the quantizer's own loss; `net_d_start_iter`: the first iteration with an adversarial loss; `adaptive_gan_cap`:
+    the adversarial loss is weighted so that it pulls as hard as the others, at most this much (null: not weighted so).
+    """
+
+    perceptual_opt: LPIPSLoss | None = None  # type: ignore[assignment]
+    codebook_weight: Weight = 1.0
+    net_d_start_iter: Positive = 1
+    adaptive_gan_cap: Rate | None = 1e4
+
+
+class KEEPOptimisation(Training):
+    """Of `KEEPModel`."""
+
+    code_opt: CodeLoss = CodeLoss()
+    perceptual_opt: LPIPSLoss | None = None  # type: ignore[assignment]
+
+
+class KEEPGANOptimisation(Training):
+    """Of `KEEPGANModel`. `temporal_side`: the resolution, one of `cfa_list`, whose features the temporal loss looks at."""
+
+    perceptual_opt: LPIPSLoss | None = None  # type: ignore[assignment]
+    temporal_opt: TemporalWarpLoss | None = None
+    temporal_side: Positive = 32
+
+
+class SRNetOptimisation(Training):
+    """Of `SRNetModel`."""
+
+    perceptual_opt: None = None
+    frequency_opt: FrequencyLoss | None = None
