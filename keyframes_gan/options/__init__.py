@@ -95,9 +95,16 @@ def _validate(document: Document, schema: type[Checked], context: dict[str, Any]
     try:
         return schema.model_validate(document.data, context=context)
     except ValidationError as error:
-        found = [_problem(document, detail) for detail in error.errors(include_url=False)]
+        found = [_problem(document, detail) for several in error.errors(include_url=False) for detail in _single(several)]
         document.problems += [problem for problem in found if problem.key not in already]
     return None
+
+
+def _single(detail: ErrorDetails) -> list[ErrorDetails]:
+    """Return the errors that a section's checks found together, else the one error."""
+    if detail["type"] != "checks":
+        return [detail]
+    return [{**detail, "type": "check", "msg": message, "ctx": {"key": key}} for key, message in detail["ctx"]["found"]]
 
 
 def _problem(document: Document, detail: ErrorDetails) -> Problem:

@@ -21,6 +21,13 @@ def refuse(key: str, message: str) -> NoReturn:
     raise PydanticCustomError(kind, "{message}", {"message": message, "key": key})
 
 
+def refuse_all(found: list[tuple[str, str]]) -> None:
+    """Fail all of several checks, if there are any: (key, message) as `refuse` takes them."""
+    if found:
+        kind = "checks"
+        raise PydanticCustomError(kind, "several", {"found": found})
+
+
 def _existing(path: str, info: ValidationInfo) -> str:
     """Check that a file is there; paths are relative to the root that the gate was given."""
     context = info.context or {}
