@@ -1,9 +1,8 @@
-"""Face masks: classes to masks with a network that tells classes by colour, and a made weights file through the whole."""
+"""Face masks: classes to masks with a network that tells classes by colour. Weights files: `tests/pipeline/test_masks.py`."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -84,11 +83,3 @@ def test_a_parser_is_at_hand_when_its_weights_are(tmp_path: Path, monkeypatch: p
     found = parser_at_hand()
     assert found is not None
     assert found.network == "parsenet"
-
-
-@pytest.mark.slow
-def test_a_weights_file_goes_through_the_whole_parser(made_checkpoint: Callable[..., Path]) -> None:
-    crops = np.random.default_rng(0).integers(0, 256, (1, 128, 128, 3), np.uint8)
-    mask = FaceParser("bisenet", weights_from=made_checkpoint("bisenet"), device="cpu").masks(crops)
-    assert mask.shape == (1, 128, 128)
-    assert 0 <= mask.min() <= mask.max() <= 1
