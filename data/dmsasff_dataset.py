@@ -76,7 +76,7 @@ class DMSASFFNetDataset(Dataset[dict[str, Any]]):
         self.hflip = bool(opt.get("use_hflip", True))
         self.p_hq, self.p_gop = float(opt.get("p_hq", 0.4)), float(opt.get("p_gop", 0.4))
         excluded = set(opt.get("exclude", ()))
-        self.clips = self._read(opt["dataroot"], excluded)
+        self.clips = self._read(opt, excluded)
         if not self.clips:
             msg = f"{opt.get('name', 'data set')}: no clip is left after `exclude`; expected at least one"
             raise UserError(msg)
@@ -85,9 +85,9 @@ class DMSASFFNetDataset(Dataset[dict[str, Any]]):
         share = max(1, int(opt.get("num_worker_per_gpu", 0))) if self.train else 1
         self.cache = CropCache(int(float(opt.get("cache_gb", 0.0)) * GIB / share))
 
-    def _read(self, paths: list[str], excluded: set[str]) -> list[ClipRecord]:
+    def _read(self, opt: dict[str, Any], excluded: set[str]) -> list[ClipRecord]:
         """Return the clips of the lists."""
-        return [clip for path in paths for clip in read_clips(Path(path)) if clip.name not in excluded]
+        return [clip for path in opt["dataroot"] for clip in read_clips(Path(path)) if clip.name not in excluded]
 
     def _check_sizes(self) -> None:
         for clip in self.clips if self.train else ():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,10 +13,11 @@ import numpy.typing as npt
 from data.clips import ClipRecord, CropCache, read_originals
 from data.conference import SMALLEST_SIDE, Client, Stream, through
 from data.dmsasff_dataset import DMSASFFNetDataset, Materials
+from data.footage import Footage, folder_footage
 from keyframes_gan.errors import UserError
-from keyframes_gan.faces.align import bounds, crop, shifted
+from keyframes_gan.faces.align import CropSpec, bounds, crop, native_size, shifted, transform_points
 from keyframes_gan.keyframes.memory import KeyframeMemory
-from keyframes_gan.types import Image, Matrix, Reference
+from keyframes_gan.types import CROP_SIZES, Image, Matrix, Reference
 from keyframes_gan.video.seek import SeekingReader
 
 Landmarks = npt.NDArray[np.float32]
@@ -24,10 +26,11 @@ Landmarks = npt.NDArray[np.float32]
 class KeyframeClipDataset(DMSASFFNetDataset):
     """Face crops as another conference client's stream would show them, with an earlier key frame of the same person as reference.
 
-    Index i is one frame of one clip of preprocessing.py's lists, of which only the originals are used (a clip listed at several CRFs counts
-    once). A stream is drawn (`data.conference.Client`), and the part of the frames that the patch shows is sent through it: of the crops
-    (`source` "crops"), or of the original video, before the face is cut out of it (`source` "video", slower: frames are decoded from the
-    key frame before them).
+    Index i is one frame of one clip. Clips are those of preprocessing.py's lists (`dataroot`), of which only the originals are used (a clip
+    listed at several CRFs counts once), and footage with landmarks (`dataroot_gt`, in the form of `data.footage`). A stream is drawn
+    (`data.conference.Client`), and the part of the frames that the patch shows is sent through it: of the crops (`source` "crops"), or of
+    the original video, before the face is cut out of it (`source` "video", and footage; slower: frames are decoded from the key frame
+    before them).
 
     The reference is a key frame of that stream, chosen as the key-frame memory would (policy "lfu", `memory_size` places): its original
     picture (probability `p_hq`, of a key frame before this one, as a client might send beside the stream), the picture that the stream
@@ -37,24 +40,29 @@ class KeyframeClipDataset(DMSASFFNetDataset):
     becomes the reference.
 
     Args:
-        opt: as `DMSASFFNetDataset`, and optionally `source`, `memory_size`, `margin` (pixels around the patch that are encoded with it) and
-            the keys of `data.conference.Client`.
+        opt: as `DMSASFFNetDataset`, `dataroot_gt` instead of or beside `dataroot`, and optionally `meta_info_file`, `source`,
+            `memory_size`, `margin` (pixels around the patch that are encoded with it) and the keys of `data.conference.Client`.
 
     Raises:
         UserError: as `DMSASFFNetDataset`, or an original video or its matrices are missing.
     """
 
     def __init__(self, opt: dict[str, Any]) -> None:
+        self.sources: dict[Path, Source] = {}
         super().__init__(opt)
         self.client = Client.of(opt)
         self.memory_size = int(opt.get("memory_size", 5))
         self.margin = int(opt.get("margin", 16))
-        video = opt.get("source", "crops") == "video"
-        self.sources = {clip.folder: VideoSource(clip) if video else CropSource(clip, self.cache) for clip in self.clips}
+        kind = VideoSource if opt.get("source", "crops") == "video" else CropSource
+        self.sources |= {clip.folder: kind(clip, self.cache) for clip in self.clips if clip.folder not in self.sources}
 
-    def _read(self, paths: list[str], excluded: set[str]) -> list[ClipRecord]:
-        """Return the clips of the lists, each once."""
-        return read_originals(paths, excluded)
+    def _read(self, opt: dict[str, Any], excluded: set[str]) -> list[ClipRecord]:
+        """Return the clips of the lists, each once, and the footage in `dataroot_gt`."""
+        root, names = opt.get("dataroot_gt"), opt.get("meta_info_file")
+        films = [] if root is None else folder_footage(Path(root), names)
+        sources = [FilmSource(film) for film in films if film.name not in excluded]
+        self.sources |= {source.clip.folder: source for source in sources}
+        return read_originals(opt.get("dataroot", ()), excluded) + [source.clip for source in sources]
 
     def _materials(self, clip: ClipRecord, frame: int, window: tuple[int, int, int], rng: np.random.Generator) -> Materials:
         """Send the patch's surroundings through a stream, and choose a reference among that stream's key frames."""
@@ -87,7 +95,7 @@ class KeyframeClipDataset(DMSASFFNetDataset):
         if lot >= self.p_hq + self.p_gop or not keys:
             return None
         key = choose_key(clip.landmarks, keys, stream.frame, self.memory_size)
-        picture = self.cache.get(clip.path("original", key), clip.size)
+        picture = self.sources[clip.folder].picture(key)
         if lot >= self.p_hq:
             scale = stream.scale if key == stream.keys[-1] else stream.earlier_scale
             picture = through([picture], stream.codec, scale=scale)[0]  # at constant quality: one picture cannot keep to a rate
@@ -121,30 +129,54 @@ def choose_key(landmarks: Landmarks, keys: Sequence[int], frame: int, capacity: 
     return keys[-1] if chosen is None or chosen.time is None else int(chosen.time)
 
 
-class CropSource:
-    """The frames of a clip as preprocessing.py cut them out."""
+class Source:
+    """Where the good frames of a clip come from; each of them shows the face at another place, its crop always at the same."""
 
-    def __init__(self, clip: ClipRecord, cache: CropCache) -> None:
-        self.clip, self.cache = clip, cache
+    def __init__(self, clip: ClipRecord) -> None:
+        self.clip = clip
 
     def read(self, indices: Sequence[int]) -> list[Image]:
-        """Return these frames, uint8 RGB (S, S, 3)."""
-        return [self.cache.get(self.clip.path("original", index), self.clip.size) for index in indices]
+        """Return these frames, uint8 RGB (H, W, 3)."""
+        raise NotImplementedError
+
+    def to_crop(self, index: int) -> Matrix:
+        """Return the (2, 3) matrix from a frame to its crop."""
+        raise NotImplementedError
+
+    def picture(self, index: int) -> Image:
+        """Return a whole crop, uint8 RGB (S, S, 3)."""
+        return crop(self.read([index])[0], self.to_crop(index), self.clip.size)
+
+
+class CropSource(Source):
+    """The crops that preprocessing.py cut out."""
+
+    def __init__(self, clip: ClipRecord, cache: CropCache) -> None:
+        super().__init__(clip)
+        self.cache = cache
+
+    def read(self, indices: Sequence[int]) -> list[Image]:
+        """Return these crops."""
+        return [self.picture(index) for index in indices]
 
     def to_crop(self, _index: int) -> Matrix:
-        """Return the (2, 3) matrix from a frame to the crop: they are the same."""
+        """Return the matrix that changes nothing."""
         return np.eye(2, 3)
 
+    def picture(self, index: int) -> Image:
+        """Return a crop."""
+        return self.cache.get(self.clip.path("original", index), self.clip.size)
 
-class VideoSource:
-    """The frames of a clip in its original video.
+
+class VideoSource(CropSource):
+    """The frames of a clip in the video it was cut out of, with the crops for whole pictures.
 
     Raises:
         UserError: the list does not say which video it is, or the video or the matrices are missing.
     """
 
-    def __init__(self, clip: ClipRecord) -> None:
-        self.clip = clip
+    def __init__(self, clip: ClipRecord, cache: CropCache) -> None:
+        super().__init__(clip, cache)
         matrices = clip.folder / "matrices.npy"
         if clip.original is None or not clip.original.is_file() or not matrices.is_file():
             wanted = matrices if clip.original is not None and clip.original.is_file() else clip.original or "the original video"
@@ -154,10 +186,37 @@ class VideoSource:
         self.matrices: npt.NDArray[np.float64] = np.load(matrices, allow_pickle=False)
 
     def read(self, indices: Sequence[int]) -> list[Image]:
-        """Return these frames, uint8 RGB (H, W, 3), decoded from the key frame before them."""
+        """Return these frames, decoded from the key frame before them."""
         return self.reader.read([self.clip.first + index for index in indices])
 
     def to_crop(self, index: int) -> Matrix:
-        """Return the (2, 3) matrix from a frame to the crop."""
+        """Return the matrix that preprocessing.py used."""
         matrix: Matrix = self.matrices[index]
         return matrix
+
+
+class FilmSource(Source):
+    """Footage with landmarks (`data.footage`), of which nothing has been cut out; the crops are as large as the face needs.
+
+    Raises:
+        UserError: the footage has no landmarks.
+    """
+
+    def __init__(self, film: Footage) -> None:
+        if film.landmarks is None:
+            msg = f"{film.name}: expected 68 landmarks for every frame in a .npy file (data/footage.py says where), got none"
+            raise UserError(msg)
+        self.film = film
+        size = native_size(film.landmarks, CROP_SIZES)
+        self.matrices = [CropSpec("eyes", size).to_crop(points) for points in film.landmarks]
+        moved = [transform_points(points, matrix) for points, matrix in zip(film.landmarks, self.matrices, strict=True)]
+        nothing = np.zeros(len(moved), np.bool_)
+        super().__init__(ClipRecord(film.name, 0, Path(film.name), size, np.stack(moved), nothing, ""))
+
+    def read(self, indices: Sequence[int]) -> list[Image]:
+        """Return these frames."""
+        return self.film.read(indices)
+
+    def to_crop(self, index: int) -> Matrix:
+        """Return the matrix by the frame's landmarks."""
+        return self.matrices[index]

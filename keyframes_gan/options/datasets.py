@@ -118,7 +118,12 @@ Preset = Literal["ultrafast", "superfast", "veryfast", "faster", "fast", "medium
 class KeyframeClipDataset(Referenced):
     """`data.keyframe_clip_dataset.KeyframeClipDataset`. Both ends of a range are drawn too."""
 
+    paths: ClassVar[tuple[str, ...]] = ("dataroot", "dataroot_gt", "meta_info_file")
+
     type: Literal["KeyframeClipDataset"]
+    dataroot: list[ExistingFile] = Field(default=[])
+    dataroot_gt: ExistingFolder | None = None
+    meta_info_file: ExistingFile | None = None
     source: Literal["crops", "video"] = "crops"
     memory_size: Positive = 5
     margin: Count = 16
@@ -141,6 +146,7 @@ class KeyframeClipDataset(Referenced):
 
     @model_validator(mode="after")
     def _encoders(self) -> Self:
+        check_sources(self)
         check_probabilities("codec_prob", self.codec_prob, self.codecs)
         for codec in self.codecs:
             best, worst = QUALITIES[codec]
@@ -150,6 +156,14 @@ class KeyframeClipDataset(Referenced):
         if self.scale_range[0] <= 0:
             refuse("scale_range", "expected factors above 0")
         return self
+
+
+def check_sources(section: KeyframeClipDataset | Aligned) -> None:
+    """Fail unless there is data."""
+    if not section.dataroot and section.dataroot_gt is None:
+        refuse("dataroot_gt", "expected dataroot_gt (a folder of clips) or dataroot (lists of preprocessing.py)")
+    if section.meta_info_file is not None and section.dataroot_gt is None:
+        refuse("meta_info_file", "expected dataroot_gt, the folder that it names clips of")
 
 
 class Disk(Section):
@@ -173,10 +187,7 @@ class Aligned(Data):
 
     @model_validator(mode="after")
     def _has_data(self) -> Self:
-        if not self.dataroot and self.dataroot_gt is None:
-            refuse("dataroot_gt", "expected dataroot_gt (a folder of clips) or dataroot (lists of preprocessing.py)")
-        if self.meta_info_file is not None and self.dataroot_gt is None:
-            refuse("meta_info_file", "expected dataroot_gt, the folder that it names clips of")
+        check_sources(self)
         return self
 
 

@@ -174,6 +174,24 @@ def test_videos_give_what_the_crops_of_them_show(filmed: Path) -> None:
         assert torch.abs(one["lq"] - other["lq"]).mean() < 4 / 255
 
 
+def test_footage_without_any_crops(footage: Path, tmp_path: Path) -> None:
+    """The face of the footage is 96 pixels wide, its crop 256, cut out by the landmarks of each frame."""
+    data = dataset(footage, dataroot=[], dataroot_gt=str(footage), exclude=["square"], p_hq=1.0, p_gop=0.0, p_none=0.0, **MILD)
+    assert len(data) == 24
+    for position, index in enumerate((8, 20)):
+        sample = Positioned(data, 0)[index, position]
+        frame = index % 12
+        assert sample["lq_path"] == f"{('frames', 'video')[index // 12]}_libx264_{frame:06d}.png"
+        for name in ("gt", "lq"):
+            assert float(sample[name][0].mean()) * 255 == pytest.approx(10 * frame + 8, abs=3)
+        assert torch.abs(sample["gt"] - sample["lq"]).max() < 0.1
+        assert sample["valid"] == 1
+        other = round((float(sample["reference"][0].mean()) * 255 - 8) / 10)
+        assert 1 <= frame - other <= 9
+    with pytest.raises(UserError, match="square: expected 68 landmarks for every frame"):
+        dataset(footage, dataroot=[], dataroot_gt=str(footage))
+
+
 def test_a_face_at_the_edge_of_the_frame(filmed: Path) -> None:
     clip = filmed.parent / "processed_42" / "clip"
     np.save(clip / "matrices.npy", np.tile(np.array([[4.0, 0, 300.0], [0, 4.0, -400.0]]), (10, 1, 1)))
