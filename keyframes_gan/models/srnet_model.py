@@ -1,0 +1,85 @@
+"""The recipe for SRNet: small faces are made of good ones on the fly, and the network is to give the good ones back, four times as large.
+
+As in Real-ESRGAN (Wang et al., ICCVW 2021) the bad pictures are made by the model and not by the data set; what is done to them is
+`data.degradation`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from archs.srnet_arch import SCALE, SRNet
+from data.degradation import Degradation
+from data.samples import unit
+from keyframes_gan.models.adversarial import AdversarialModel, Terms
+from keyframes_gan.models.base import Batch
+from keyframes_gan.models.validation import Shown, image_of
+from keyframes_gan.types import Image
+
+HALF = 0.5
+VALIDATION_SEED = 0
+
+
+class SRNetModel(AdversarialModel):
+    """Trains an SRNet on patches of faces, and validates it on whole faces against bicubic interpolation ("compressed" in the scores)."""
+
+    def __init__(self, opt: dict[str, Any]) -> None:
+        self.far = Degradation.of({**opt["degradation"], "scale": SCALE})
+        self.patch = int(opt["degradation"]["patch_size"]) * SCALE
+        super().__init__(opt)
+
+    def prepare_training(self) -> None:
+        """Build the loss on spectra, too."""
+        super().prepare_training()
+        self.cri_frequency = self.build_loss("frequency_opt")
+
+    def initialise(self, label: str, net: nn.Module) -> None:
+        """Begin as interpolation."""
+        if isinstance(net, SRNet):
+            net.begin_as_interpolation()
+
+    def feed_data(self, data: dict[str, Any]) -> None:
+        """Cut a patch out of every picture of a batch and make a bad one of it, a fourth as large."""
+        rng = np.random.default_rng(np.random.randint(0, 2**32, size=4, dtype=np.uint32))
+        good = [self._patch(image_of(picture), rng) for picture in data["gt"]]
+        bad = [self._bad(picture, rng) for picture in good]
+        pairs = {name: torch.stack([unit(picture, flip=False) for picture in pictures]) for name, pictures in (("gt", good), ("lq", bad))}
+        super().feed_data({**data, **pairs})
+
+    def _patch(self, picture: Image, rng: np.random.Generator) -> Image:
+        side = min(self.patch, *(length - length % SCALE for length in picture.shape[:2]))
+        top, left = (int(rng.integers(0, length - side + 1)) for length in picture.shape[:2])
+        return picture[top : top + side, left : left + side]
+
+    def _bad(self, picture: Image, rng: np.random.Generator) -> Image:
+        return self.far.apply([picture], self.far.draw(rng), rng)[0]
+
+    def terms(self, chunk: Batch) -> tuple[Terms, Tensor]:
+        """Return the terms of pixels and spectra, and the enlarged pictures (N, 3, 4H, 4W)."""
+        with self.autocast():
+            output, _ = self.net_g(chunk["lq"] / 2 + HALF)
+        output = output.float() * 2 - 1
+        terms = self.similarity(output, chunk["gt"])
+        if self.cri_frequency is not None:
+            terms["l_frequency"] = self.cri_frequency(output, chunk["gt"])
+        return terms, output
+
+    def originals(self, chunk: Batch) -> Tensor:
+        """Return the originals (N, 3, 4H, 4W)."""
+        return chunk["gt"]
+
+    def shown(self, net: nn.Module, data: dict[str, Any]) -> Shown:
+        """Enlarge a whole picture, made small in the same way every time."""
+        truth = image_of(data["gt"][0])
+        truth = truth[: truth.shape[0] // SCALE * SCALE, : truth.shape[1] // SCALE * SCALE]
+        key = data["gt_path"][0]
+        bad = self._bad(truth, np.random.default_rng([VALIDATION_SEED, *key.encode()]))
+        output, _ = net(unit(bad, flip=False)[None].to(self.device))
+        plain: Image = cv2.resize(bad, truth.shape[1::-1], interpolation=cv2.INTER_CUBIC)
+        return Shown(Path(key).as_posix(), [image_of(output[0])], [truth], [plain])
