@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from keyframes_gan.errors import OptionsError
 from keyframes_gan.options.benchmark import Benchmark
 from keyframes_gan.options.reading import Document, KeyPath, Problem, override, read
+from keyframes_gan.options.routed import Routing
 from keyframes_gan.options.schemas import TRAININGS, Recipe, known_keys, plain
 from keyframes_gan.options.section import Section
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
     from pydantic_core import ErrorDetails
 
-__all__ = ["ROOT", "TRAININGS", "Benchmark", "Options", "digest", "load", "load_benchmark", "plain"]
+__all__ = ["ROOT", "TRAININGS", "Benchmark", "Options", "digest", "load", "load_benchmark", "load_routing", "plain"]
 
 ROOT = Path(__file__).resolve().parents[2]
 SHOWN_CHARACTERS = 60
@@ -56,6 +57,11 @@ def load_benchmark(path: Path, overrides: Sequence[str] = (), *, root: Path = RO
     document = read(path)
     override(document, overrides)
     return _checked(document, lambda _: Benchmark, {"root": root, "check_paths": check_paths})
+
+
+def load_routing(path: Path, *, root: Path = ROOT, check_paths: bool = True) -> Routing:
+    """Read and check a file of the kind of options/infer/routed.yml; arguments and errors as `load`."""
+    return _checked(read(path), lambda _: Routing, {"root": root, "check_paths": check_paths})
 
 
 def _checked(document: Document, schema_of: Callable[[Document], type[Checked] | None], context: dict[str, Any]) -> Checked:

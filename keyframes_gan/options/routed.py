@@ -1,0 +1,78 @@
+"""What options/infer/routed.yml may say: experts by name, and which faces each of them gets."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Annotated
+
+from pydantic import Field, model_validator
+
+from keyframes_gan.options.section import Fraction, Name, Positive, Section, Weight, WeightsSource, refuse
+
+LEAVE = "none"
+"""The expert of faces that stay as they are, at most resized with the picture."""
+ROUTED = "routed"
+
+
+class Expert(Section):
+    """A registered restorer, its weights (by default its own), and more arguments of its `create`."""
+
+    restorer: Name
+    weights: WeightsSource | None = None
+    settings: dict[Name, int | float | bool | str] = Field(default={})
+
+
+class Band(Section):
+    """Faces from `from_px` pixels wide on, up to the band before: one `expert` for all, or one for `soft` and one for `sharp` faces."""
+
+    from_px: Weight
+    expert: Name | None = None
+    soft: Name | None = None
+    sharp: Name | None = None
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Band:
+        if (self.expert is None) == (self.soft is None) or (self.soft is None) != (self.sharp is None):
+            refuse("expert", "expected either expert, or soft and sharp")
+        return self
+
+    @property
+    def experts(self) -> tuple[str, ...]:
+        """Names of the experts that faces of this band can get."""
+        return tuple(name for name in (self.expert, self.soft, self.sharp) if name is not None)
+
+
+class Hysteresis(Section):
+    """How sure a change must be: limits are moved away by these parts of their value, and `frames` in a row must agree."""
+
+    width: Fraction = 0.05
+    sharpness: Fraction = 0.25
+    frames: Positive = 5
+
+
+class Routing(Section):
+    """The whole file.
+
+    `bands`, widest first, down to 0. `q_low`: faces of less sharpness are soft. `noise_high`: so are those with more noise, in levels of
+    255 (standard deviation), in which sharpness cannot be told.
+    """
+
+    experts: Annotated[dict[Name, Expert], Field(min_length=1)]
+    bands: Annotated[list[Band], Field(min_length=1)]
+    q_low: Weight = 100.0
+    noise_high: Weight = 8.0
+    hysteresis: Hysteresis = Hysteresis()
+
+    @model_validator(mode="after")
+    def _whole(self) -> Routing:
+        starts = [band.from_px for band in self.bands]
+        if starts[-1] != 0 or any(wide <= narrow for wide, narrow in pairwise(starts)):
+            refuse("bands", "expected from_px falling from band to band, to 0 in the last")
+        for number, band in enumerate(self.bands):
+            for name in band.experts:
+                if name != LEAVE and name not in self.experts:
+                    refuse(f"bands.{number}", f"expected experts of {', '.join((*self.experts, LEAVE))}, got {name}")
+        for name, expert in self.experts.items():
+            if name == LEAVE or expert.restorer == ROUTED:
+                refuse(f"experts.{name}", f"expected another name than {LEAVE}, and another restorer than {ROUTED}")
+        return self
