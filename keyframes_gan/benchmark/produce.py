@@ -55,12 +55,12 @@ def degrade(case: Case) -> None:
         return
     case.folder.mkdir(parents=True, exist_ok=True)
     if case.scale == 1:
-        compress(case.original, case.given, crf=case.made.crf, preset=case.made.preset, kinds=(), threads=1)
+        compress(case.original, case.given, crf=case.made.crf, preset=case.made.preset, kinds=(), threads=1, steady=True)
     else:
         with VideoReader(case.original) as reader:
             frames = [reader.info.width // case.scale, reader.info.height // case.scale]
             smaller = _sized(reader, (frames[0], frames[1]), cv2.INTER_AREA)
-            _write(smaller, case.given, reader, Encoding(crf=case.made.crf, preset=case.made.preset, threads=1))
+            _write(smaller, case.given, reader, Encoding(crf=case.made.crf, preset=case.made.preset, threads=1, steady=True))
     cache.note(case.given, wanted, {})
 
 
@@ -152,6 +152,7 @@ def settings_of(method: RestorerMethod, case: Case, *, device: str, root: Path) 
         protocol=method.protocol,
         has_aligned=method.has_aligned,
         only_center_face=method.only_center_face,
+        no_face=method.no_face,
         encoding=LOSSLESS,
         finish=Finish(upscale=case.scale, strength=method.strength, mask=method.mask),
     )

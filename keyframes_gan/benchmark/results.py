@@ -35,7 +35,7 @@ def results_grid(results: Results) -> Grid:
 
 def rate_grid(results: Results) -> Grid | None:
     """Return the BD-rates against the baseline: the mean over the clips of a data set; None where there are not enough rates."""
-    columns = tuple(Column(one.key, one.label, "% bits", None, 1, summary=one.summary) for one in results.columns if _has_rate(one))
+    columns = tuple(Column(one.key, one.label, "% bits", False, 1, summary=one.summary) for one in results.columns if _has_rate(one))
     rows = []
     for dataset, scale in rate_series(results):
         for method in results.options.methods:

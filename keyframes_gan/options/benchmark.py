@@ -75,7 +75,7 @@ class RestorerMethod(Section):
     """A restorer, through the whole pipeline; keys as the flags of `video_inference.py`.
 
     `photos`: pictures of the person, given to the receiver beside the video, so that their bits count; `{dataset}` and `{clip}` stand
-    for the names.
+    for the names. `no_face`: what a clip in which no face is found counts as: "error" (the method has no row then), or "copy", unchanged.
     """
 
     type: Literal["restorer"]
@@ -93,6 +93,7 @@ class RestorerMethod(Section):
     only_center_face: bool = False
     strength: Fraction = 1.0
     mask: Literal["auto", "parse", "soft", "bisenet", "parsenet"] = "auto"
+    no_face: Literal["error", "copy"] = "error"
     photos: list[str] = Field(default=[])
     precision: Literal["fp32", "bf16"] = "fp32"
 

@@ -19,6 +19,8 @@ MOST_MARKERS = 24
 """Lines of more points are drawn without markers."""
 MOST_POINTS = 400
 """Longer lines are drawn through the means of equal stretches."""
+LOG_STEPS = ((1,), (1, 2, 5), (1, 2, 3, 4, 5, 6, 8))
+FEWEST_TICKS = 3
 STEPS = (1.0, 2.0, 2.5, 5.0, 10.0)
 Point = tuple[float, float]
 
@@ -83,12 +85,14 @@ def line_chart(lines: Sequence[Line], x: Axis, y: Axis, *, marks: Sequence[float
 
 
 def ticks(low: float, high: float, *, log: bool = False, count: int = TICKS) -> list[float]:
-    """Return round values from `low` to `high`, about `count` of them; on a logarithmic axis 1, 2 and 5 times powers of ten."""
+    """Return round values from `low` to `high`, about `count` of them; on a logarithmic axis powers of ten or few multiples."""
     if log:
         powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-        found = [step * 10.0**power for power in powers for step in (1, 2, 5)]
-        inside = [value for value in found if low <= value <= high]
-        return inside if len(inside) > 1 else ticks(low, high, count=count)
+        for steps in LOG_STEPS:
+            inside = [step * 10.0**power for power in powers for step in steps if low <= step * 10.0**power <= high]
+            if len(inside) >= FEWEST_TICKS:
+                return inside
+        return ticks(low, high, count=count)
     raw = (high - low) / count
     power = 10.0 ** math.floor(math.log10(raw))
     step = next(size * power for size in STEPS if size * power >= raw * (1 - 1e-9))

@@ -49,7 +49,7 @@ class Column:
 
     def text(self, value: float | None) -> str:
         """Return a value as it is shown; nothing where it is not known."""
-        return BLANK if value is None else f"{value:.{self.decimals}f}"
+        return BLANK if value is None else f"{value if round(value, self.decimals) else 0.0:.{self.decimals}f}"
 
     def signed(self, gain: float) -> str:
         """Return a gain as it is shown, its sign always with it."""

@@ -23,6 +23,7 @@ def compress(
     progress: Callable[[int], None] | None = None,
     kinds: Collection[str] = KINDS,
     threads: int = 0,
+    steady: bool = False,
 ) -> None:
     """Encode `source` with x264 at `crf` into `target`: the same timestamps, colour tags, sound and subtitles.
 
@@ -37,12 +38,13 @@ def compress(
         progress: called with the number of frames done, after each frame.
         kinds: which of "audio" and "subtitle" to carry over.
         threads: encoder threads, 0 for as many as there are cores.
+        steady: the same bits from run to run, see `Encoding`.
 
     Raises:
         UserError: `crf` or `preset` out of range.
         MediaError: the source cannot be read to its end, or the target cannot be written.
     """
-    encoding = Encoding(crf=crf, preset=preset, threads=threads)
+    encoding = Encoding(crf=crf, preset=preset, threads=threads, steady=steady)
     with VideoReader(source) as reader:
         writer = VideoWriter(
             target,

@@ -56,6 +56,7 @@ class Encoding:
         pixel_format: FFmpeg's; "yuv420p" plays everywhere. Pictures of odd width or height are written by h264 and hevc
             with full chroma ("yuv444p") instead, because 4:2:0 cannot express their size.
         threads: encoder threads, 0 for as many as there are cores.
+        steady: h264 only, the same bits from run to run: x264 leaves out what it does with AVX-512 in an order of chance.
     """
 
     codec: str = "h264"
@@ -63,6 +64,7 @@ class Encoding:
     preset: str = "medium"
     pixel_format: str = "yuv420p"
     threads: int = 0
+    steady: bool = False
 
     def __post_init__(self) -> None:
         if self.codec not in _ENCODERS:
@@ -87,7 +89,9 @@ class Encoding:
         if self.codec == "av1":
             return {"crf": f"{self.crf:g}", "preset": _SVT_PRESETS[self.preset]}
         common = {"crf": f"{self.crf:g}", "preset": self.preset}
-        return common if self.codec == "h264" else {**common, "x265-params": "log-level=none"}
+        if self.codec == "h264":
+            return {**common, "x264-params": "cpu-independent=1"} if self.steady else common
+        return {**common, "x265-params": "log-level=none"}
 
     def fitting(self, size: tuple[int, int]) -> str:
         """Return the pixel format for pictures of (width, height): `pixel_format`, or one without chroma subsampling."""

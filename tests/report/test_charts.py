@@ -35,6 +35,9 @@ def test_ticks_are_round(low: float, high: float, expected: list[float]) -> None
 
 def test_ticks_of_a_logarithmic_axis() -> None:
     assert ticks(30, 600, log=True) == [50, 100, 200, 500]
+    assert ticks(0.5, 2000, log=True) == [1, 10, 100, 1000]
+    assert ticks(29, 105, log=True) == [30, 40, 50, 60, 80, 100]
+    assert ticks(100, 101, log=True) == pytest.approx([100, 100.2, 100.4, 100.6, 100.8, 101])
 
 
 @given(low=st.floats(-1e6, 1e6), size=st.floats(1e-3, 1e6))

@@ -67,4 +67,5 @@ def test_best_as_far_as_the_decimals_tell(values: list[float | None], best: set[
 
 
 def test_no_sign_for_a_gain_that_rounds_to_nothing() -> None:
+    assert [COLUMNS[1].text(value) for value in (-0.004, -0.006, None)] == ["0.00", "-0.01", ""]
     assert [COLUMNS[1].signed(value) for value in (0.004, -0.004, 0.006, -0.006)] == ["0.00", "0.00", "+0.01", "-0.01"]
