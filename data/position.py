@@ -6,8 +6,10 @@ picture with the same augmentation for any number of loader workers, any number 
 
 from __future__ import annotations
 
+import os
 import random
 import signal
+import threading
 from collections.abc import Iterator, Sized
 from typing import Any, Protocol
 
@@ -92,12 +94,21 @@ class Positioned(Dataset[Any]):
 
 
 def _start_worker(_worker: int) -> None:
-    """One thread per worker, as OpenCV would start as many as there are cores in each; and a deaf ear to the first SIGTERM.
+    """One thread per worker, as OpenCV would start as many as there are cores in each; and SIGTERM from the training process only.
 
     A SIGTERM for the whole group of processes is the training's to answer: it still needs its workers to finish the step.
     """
     cv2.setNumThreads(0)
-    signal.signal(signal.SIGTERM, lambda _number, _frame: signal.signal(signal.SIGTERM, signal.SIG_DFL))
+    if hasattr(signal, "sigwaitinfo"):  # not on macOS
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        threading.Thread(target=_obey_the_parent, daemon=True).start()
+
+
+def _obey_the_parent() -> None:
+    """End this process when its parent sends SIGTERM, and at nobody else's."""
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
+        pass
+    os._exit(0)
 
 
 def train_loader(dataset: _Indexed, sampler: PositionSampler, *, workers: int, pin_memory: bool) -> DataLoader[Any]:

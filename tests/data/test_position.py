@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import random
+import signal
+import subprocess
 
 import numpy as np
 import pytest
@@ -69,3 +72,17 @@ def test_the_same_index_at_another_position_draws_anew() -> None:
     assert samples[2, 5][1:] != samples[2, 12][1:]
     assert samples[2, 5][1:] != Positioned(Draws(), seed=1)[2, 5][1:]
     assert len(samples) == 7
+
+
+@pytest.mark.skipif(not hasattr(signal, "sigwaitinfo"), reason="workers tell who sends SIGTERM by sigwaitinfo, which this system lacks")
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")
+def test_workers_take_sigterm_from_the_training_process_only() -> None:
+    batches = iter(train_loader(Draws(), PositionSampler(7, seed=3, batches=9, batch_size=4), workers=1, pin_memory=False))
+    next(batches)
+    worker = batches._workers[0]
+    subprocess.run(["/bin/kill", "-TERM", str(worker.pid)], check=True)
+    assert len(list(itertools.islice(batches, 6))) == 6
+    assert worker.is_alive()
+    worker.terminate()
+    worker.join(10)
+    assert worker.exitcode == 0
