@@ -1,7 +1,8 @@
 """Live input through FFmpeg's device demuxers: a camera's pictures, each with the time at which it came.
 
-A thread takes the pictures off the device. `QUEUE` of them wait at most: when restoring is slower than the camera, the oldest one waiting
-makes room for the newest, and is counted. So memory and delay are bounded, and the times stay true.
+A thread takes the pictures off the device. `QUEUE` of them wait at most: when restoring is slower than the camera, the newest always joins
+them, and the one whose neighbours in time are nearest to each other is dropped and counted. So memory and delay are bounded, the times stay
+true, and what is left is spread evenly over the time that was missed, instead of coming in bursts.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import islice
@@ -99,7 +100,7 @@ class CameraReader:
     Attributes:
         path: the device.
         info: size, nominal rate and colours of its pictures; set on entry.
-        dropped: pictures that came while `QUEUE` others waited, and took the place of the oldest.
+        dropped: pictures that gave way to newer ones, because `QUEUE` waited.
         notes: why the recording ended, when nobody asked for it.
 
     Raises:
@@ -211,10 +212,10 @@ class CameraReader:
             if self._stopping.is_set() or (most is not None and now - first >= most):
                 return
             with self._ready:
-                if len(self._queue) == QUEUE:
-                    self._queue.popleft()
-                    self.dropped += 1
                 self._queue.append((now - first, picture))
+                if len(self._queue) > QUEUE:
+                    del self._queue[_most_crowded([stamp for stamp, _ in self._queue])]
+                    self.dropped += 1
                 self._ready.notify()
         if not self._stopping.is_set():
             self._end_early()
@@ -231,3 +232,8 @@ class CameraReader:
 
     def _end_early(self) -> None:
         self.notes.append(f"--camera {self.camera.device}: the recording ended by itself ({self._failure})")
+
+
+def _most_crowded(times: Sequence[int]) -> int:
+    """Return which of these growing `times`, neither first nor last, has its neighbours nearest to each other; of equals the oldest."""
+    return min(range(1, len(times) - 1), key=lambda index: times[index + 1] - times[index - 1])
