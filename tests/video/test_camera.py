@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from fractions import Fraction
+from itertools import pairwise
 from typing import Any
 
 import av
@@ -53,7 +54,7 @@ def test_when_nobody_takes_them_few_stay_evenly_spread_the_newest_among_them(mon
         reader._thread.join()
         found = numbers(reader)
     assert (len(found), found[0], found[-1]) == (QUEUE, 0, 199)
-    gaps = [after - before for before, after in zip(found, found[1:], strict=False)]
+    gaps = [after - before for before, after in pairwise(found)]
     assert 3 <= min(gaps) <= max(gaps) <= 8
     assert reader.dropped == 200 - QUEUE
     (note,) = reader.notes
