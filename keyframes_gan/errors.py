@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import TYPE_CHECKING
 
@@ -34,14 +35,20 @@ class WeightsError(UserError):
 def run_door(main: Callable[[Sequence[str]], int], argv: Sequence[str] | None = None) -> int:
     """Run a script's `main(argv)` and return its exit status.
 
-    A `UserError` becomes one `error: ...` line on standard error and status 2; Ctrl-C becomes status 130.
+    A `UserError` becomes one `error: ...` line on standard error and status 2; Ctrl-C becomes status 130; status 141, as for other
+    programs, when whoever read the output (`| head`) has left.
     Any other exception is a bug and keeps its traceback.
     """
     try:
-        return main(sys.argv[1:] if argv is None else argv)
+        status = main(sys.argv[1:] if argv is None else argv)
+        sys.stdout.flush()
     except UserError as error:
         sys.stderr.write(f"error: {error}\n")
         return EXIT_USER_ERROR
     except KeyboardInterrupt:
         sys.stderr.write("interrupted: nothing half-written was left under its final name\n")
         return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python would complain once more at its end
+        return 141
+    return status
