@@ -7,7 +7,7 @@ confidence, and the protocol.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from keyframes_gan.metrics import Metric, find
 TITLES = {WHOLE: "Whole picture", FACE: "Faces only", CROP: "Aligned crops of the main person"}
 UNAVAILABLE = "unavailable"
 ALL_FRAMES = "all"
+COLUMNS = 6
 FORMAT_VERSION = 2
 
 Means = dict[str, dict[str, float | None]]
@@ -105,20 +106,35 @@ def _middles(statistics: dict[str, dict[str, Statistics]]) -> Means:
 
 
 def tables(summary: Summary) -> list[Table]:
-    """Return one table per region: a row per video, the total below, `compressed -> restored` and the gain in every cell."""
-    chosen = [find(name) for name in summary.metrics]
-    columns = [
-        "Video",
-        "Frames",
-        *(_heading(metric) for metric in chosen),
+    """Return the tables of every region, of at most `COLUMNS` metrics each.
+
+    A row per video, the total below with half the width of its 95 % confidence interval; `compressed -> restored` and the gain in every
+    cell.
+    """
+    parts = [summary.metrics[first : first + COLUMNS] for first in range(0, len(summary.metrics), COLUMNS)]
+    return [_table(summary, region, names) for region in summary.regions for names in parts]
+
+
+def _table(summary: Summary, region: str, names: Sequence[str]) -> Table:
+    """Return one table of some metrics."""
+    columns = ["Video", "Frames", *(_heading(find(name)) for name in names)]
+    rows = [[escape(video.name), str(video.frames), *_cells(summary, names, _means(video.scores[region]))] for video in summary.videos]
+    statistics = summary.total(region)
+    cells = [
+        cell + _half_width(find(name), statistics.get(RESTORED, {}).get(name))
+        for name, cell in zip(names, _cells(summary, names, _middles(statistics)), strict=True)
     ]
-    drawn = []
-    for region in summary.regions:
-        rows = [[escape(video.name), str(video.frames), *_cells(summary, _means(video.scores[region]))] for video in summary.videos]
-        total = ["Total", str(sum(video.frames for video in summary.videos)), *_cells(summary, _middles(summary.total(region)))]
-        note = "compressed → restored; gain: positive is better" if any(COMPRESSED in v.scores[region] for v in summary.videos) else ""
-        drawn.append(report.table(TITLES[region], columns, rows, total=total, note=note))
-    return drawn
+    total = ["Total", str(sum(video.frames for video in summary.videos)), *cells]
+    note = "compressed → restored; gain: positive is better" if any(COMPRESSED in v.scores[region] for v in summary.videos) else ""
+    return report.table(TITLES[region], columns, rows, total=total, note=note)
+
+
+def _half_width(metric: Metric, statistics: Statistics | None) -> str:
+    """Return how far the restored mean's confidence interval reaches on either side, as a further line of a cell."""
+    if statistics is None or statistics.ci95 is None:
+        return ""
+    low, high = statistics.ci95
+    return f"\n± {(high - low) / 2:.{metric.decimals}f}"
 
 
 def _heading(metric: Metric) -> str:
@@ -232,10 +248,10 @@ def _numbers(summary: Summary, means: Means) -> list[object]:
     return cells
 
 
-def _cells(summary: Summary, means: Means) -> list[str]:
+def _cells(summary: Summary, names: Sequence[str], means: Means) -> list[str]:
     """Return a table row's cells."""
     cells = []
-    for name in summary.metrics:
+    for name in names:
         metric = find(name)
         if name in summary.unavailable:
             cells.append(f"[yellow]{UNAVAILABLE}[/yellow]")

@@ -28,7 +28,8 @@ _SETS = (Metric("fid", "FID", "", "lower", 2, "distribution:load_fid", "distance
 _BLIND = (
     Metric("brisque", "BRISQUE", "", "lower", 2, "scorers:load_brisque", "blind quality, antialiased halving"),
     Metric("brisque_paper", "BRISQUE/paper", "", "lower", 2, "scorers:load_brisque_paper", "blind quality, nearest halving"),
-    Metric("niqe", "NIQE", "", "lower", 3, "scorers:load_niqe", "blind quality (Mittal et al. 2013), on luma"),
+    Metric("niqe", "NIQE", "", "lower", 3, "niqe:load", "blind quality (Mittal et al. 2013), on luma", argument="matlab"),
+    Metric("niqe_paper", "NIQE/paper", "", "lower", 3, "niqe:load", "the same, halved bilinearly", argument="paper"),
 )
 
 _VMAF = Metric("vmaf", "VMAF", "", "higher", 2, "vmaf:load_vmaf", "VMAF v0.6.1 by FFmpeg's libvmaf, 0 to 100")

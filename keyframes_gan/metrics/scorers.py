@@ -14,7 +14,6 @@ from keyframes_gan.metrics.regions import large_enough, mask_of, mean_over_crops
 
 PSNR_CAP_DB = 100.0
 BRISQUE_MINIMUM_PX = 32
-NIQE_MINIMUM_PX = 192
 
 
 def load_psnr() -> Scorer:
@@ -83,21 +82,5 @@ def _brisque(halving: Literal["antialias", "paper"]) -> Scorer:
 
     def score(original: Picture, picture: Picture, boxes: Sequence[Box] | None = None) -> float | None:
         return mean_over_crops(measure, original, picture, boxes, BRISQUE_MINIMUM_PX)
-
-    return score
-
-
-def load_niqe() -> Scorer:
-    """Return NIQE on luma, by BasicSR's implementation; it needs two blocks of 96 px in each direction.
-
-    It halves and rounds as MATLAB does; figures of implementations that halve bilinearly and do not round differ by up to 1.1.
-    """
-    from keyframes_gan.registry import calculate_metric  # noqa: PLC0415  # takes seconds to import
-
-    def measure(_: Picture, picture: Picture) -> float:
-        return float(calculate_metric({"img": picture[..., ::-1]}, {"type": "calculate_niqe", "crop_border": 0}))
-
-    def score(original: Picture, picture: Picture, boxes: Sequence[Box] | None = None) -> float | None:
-        return mean_over_crops(measure, original, picture, boxes, NIQE_MINIMUM_PX)
 
     return score
