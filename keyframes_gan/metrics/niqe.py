@@ -1,8 +1,8 @@
 """NIQE: how far a picture's natural scene statistics are from those of pristine pictures; no original needed.
 
 Source: Mittal, Soundararajan and Bovik, "Making a 'completely blind' image quality analyzer", IEEE SPL 20(3), 2013: 18 features of
-normalised luma at two scales in blocks of 96 pixels; the distance of two Gaussians, the picture's and the pristine one. Those parameters are the
-authors', from the file that BasicSR brings. Luma is BT.601, studio swing. Two ways are in use:
+normalised luma at two scales in blocks of 96 pixels; the distance of two Gaussians, the picture's and the pristine one. Those parameters
+are the authors', from the file that BasicSR brings. Luma is BT.601, studio swing. Two ways are in use:
 
 niqe        as the authors' MATLAB program: luma rounded, halved by antialiased bicubic interpolation; equal to BasicSR 1.4.2
 niqe_paper  as the public scripts of Keyframes-GAN: luma not rounded, halved bilinearly; to compare with its tables
