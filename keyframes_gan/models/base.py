@@ -106,8 +106,7 @@ class EngineModel(BaseModel):
         with torch.no_grad():
             for label, average in self.averages.items():
                 bare = self.get_bare_model(self.networks[label])
-                for slow, fast in zip(average.parameters(), bare.parameters(), strict=True):
-                    slow.lerp_(fast, 1 - decay)
+                torch._foreach_lerp_(list(average.parameters()), list(bare.parameters()), 1 - decay)
                 for kept, current in zip(average.buffers(), bare.buffers(), strict=True):
                     kept.copy_(current)
 

@@ -129,6 +129,15 @@ def test_average_takes_buffers_along_and_starts_quickly(make: Make) -> None:
     assert model.averages["g"].weight.tolist() == pytest.approx([2 * 0.999 + 3 * 0.001] * 2)
 
 
+def test_networks_are_compiled_in_place_where_asked_to(make: Make) -> None:
+    plain, compiled = make(*GAN), make(*GAN, "compile=true")
+    for net in (compiled.net_g, compiled.net_d):
+        assert net._compiled_call_impl is not None
+    assert plain.net_g._compiled_call_impl is None
+    assert compiled.averages["g"]._compiled_call_impl is None
+    assert list(weights(compiled.net_g)) == list(weights(plain.net_g))
+
+
 def test_adversarial_steps_move_both_networks(make: Make) -> None:
     model = make(*GAN)
     generator, discriminator = weights(model.net_g), weights(model.net_d)
