@@ -55,7 +55,7 @@ class OwnFidelity(Section):
 class OwnDistance(Section):
     """Metrics of `keyframes_gan.metrics` of which less is better."""
 
-    type: Literal["lpips", "lpips_vgg", "dists", "brisque", "brisque_paper", "niqe"]
+    type: Literal["lpips", "lpips_vgg", "dists", "brisque", "brisque_paper", "niqe", "niqe_paper"]
     better: Literal["lower"] = "lower"
 
 
