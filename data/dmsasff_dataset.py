@@ -13,7 +13,7 @@ import torch
 from torch.utils.data import Dataset
 
 from data.clips import ClipRecord, CropCache, read_clips
-from data.samples import evenly, sample_generator, unit
+from data.samples import evenly, sample_generator, sample_table, unit
 from keyframes_gan.errors import UserError
 from keyframes_gan.faces.align import landmark_image
 from keyframes_gan.keyframes.warp import warp_grid
@@ -81,7 +81,8 @@ class DMSASFFNetDataset(Dataset[dict[str, Any]]):
             msg = f"{opt.get('name', 'data set')}: no clip is left after `exclude`; expected at least one"
             raise UserError(msg)
         self._check_sizes()
-        self.frames = self._frames(int(opt.get("frames_per_clip", 8)))
+        per_clip = int(opt.get("frames_per_clip", 8))
+        self.frames = sample_table(range(len(clip)) if self.train else evenly(len(clip), per_clip) for clip in self.clips)
         share = max(1, int(opt.get("num_worker_per_gpu", 0))) if self.train else 1
         self.cache = CropCache(int(float(opt.get("cache_gb", 0.0)) * GIB / share))
 
@@ -97,19 +98,11 @@ class DMSASFFNetDataset(Dataset[dict[str, Any]]):
                 )
                 raise UserError(msg)
 
-    def _frames(self, per_clip: int) -> list[tuple[int, int]]:
-        """Return (clip, frame) of every sample."""
-        chosen = []
-        for number, clip in enumerate(self.clips):
-            picks = range(len(clip)) if self.train else evenly(len(clip), per_clip)
-            chosen += [(number, frame) for frame in picks]
-        return chosen
-
     def __len__(self) -> int:
         return len(self.frames)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        number, frame = self.frames[index]
+        number, frame = self.frames[index].tolist()
         clip = self.clips[number]
         rng = sample_generator(self.opt, index)
         top, left, size = self._window(clip, rng)

@@ -69,18 +69,19 @@ class PictureFootage(Footage):
     """A folder of pictures."""
 
     def __init__(self, folder: Path) -> None:
-        self.paths = picture_paths(folder)
+        self.folder = folder
+        self.names = np.array([path.name for path in picture_paths(folder)])  # less memory than paths, and shared by loader workers
         file = folder / LANDMARKS
         super().__init__(folder.name, read_landmarks(file, str(folder)) if file.is_file() else None)
-        if self.landmarks is not None and len(self.landmarks) != len(self.paths):
-            raise UserError(_misfit(self.name, len(self.paths), len(self.landmarks)))
+        if self.landmarks is not None and len(self.landmarks) != len(self.names):
+            raise UserError(_misfit(self.name, len(self.names), len(self.landmarks)))
 
     def __len__(self) -> int:
-        return len(self.paths)
+        return len(self.names)
 
     def read(self, indices: Sequence[int]) -> list[Image]:
         """Return these pictures."""
-        return [read_picture(self.paths[index]) for index in indices]
+        return [read_picture(self.folder / str(self.names[index])) for index in indices]
 
 
 class VideoFootage(Footage):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,15 @@ def sample_generator(opt: dict[str, Any], index: int) -> np.random.Generator:
 def evenly(count: int, wanted: int) -> list[int]:
     """Return at most `wanted` numbers from 0 to `count` - 1, the first and the last among them, evenly spaced and ascending."""
     return [int(number) for number in np.unique(np.linspace(0, count - 1, min(wanted, count)).round())]
+
+
+def sample_table(picks: Iterable[Sequence[int]]) -> npt.NDArray[np.int32]:
+    """Return int32 (N, 2): clip and frame of every sample, for the frames picked of each clip in turn.
+
+    An array, and not a list, so that millions of samples take little memory, which loader workers share.
+    """
+    rows = [np.stack([np.full(len(frames), clip), np.asarray(frames)], axis=1) for clip, frames in enumerate(picks)]
+    return np.concatenate(rows).astype(np.int32)
 
 
 def unit(image: npt.NDArray[np.uint8], *, flip: bool) -> Tensor:

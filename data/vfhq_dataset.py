@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from torch.utils.data import Dataset
 
 from data.degradation import Degradation
 from data.footage import Footage, aligned, alignment, find_footage
-from data.samples import evenly, sample_generator, unit
+from data.samples import evenly, sample_generator, sample_table, unit
 from keyframes_gan.errors import UserError
 from keyframes_gan.types import Image, Matrix, Template
 
@@ -56,25 +57,22 @@ class VFHQDataset(Dataset[dict[str, Any]]):
                     "lower num_frame, or put the clip's name under exclude"
                 )
                 raise UserError(msg)
-        self.starts = self._starts(int(opt.get("windows_per_clip", 1)))
+        windows = int(opt.get("windows_per_clip", 1))
+        self.starts = sample_table(self._starts(clip, windows) for clip in self.clips)
 
     def _fitting(self, clip: Footage) -> list[int]:
         """Return the intervals at which the clip is long enough."""
         return [interval for interval in self.intervals if (self.count - 1) * interval < len(clip)]
 
-    def _starts(self, windows: int) -> list[tuple[int, int]]:
-        """Return (clip, frame) of every sample."""
-        chosen: list[tuple[int, int]] = []
-        for number, clip in enumerate(self.clips):
-            last = len(clip) - 1 - (self.count - 1) * self._fitting(clip)[0]
-            chosen += [(number, frame) for frame in (range(len(clip)) if self.train else evenly(last + 1, windows))]
-        return chosen
+    def _starts(self, clip: Footage, windows: int) -> Sequence[int]:
+        """Return the first frames of a clip's samples."""
+        return range(len(clip)) if self.train else evenly(len(clip) - (self.count - 1) * self._fitting(clip)[0], windows)
 
     def __len__(self) -> int:
         return len(self.starts)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        number, first = self.starts[index]
+        number, first = self.starts[index].tolist()
         clip, rng = self.clips[number], sample_generator(self.opt, index)
         numbers = self._window(clip, first, rng)
         frames = clip.read(numbers)
@@ -129,16 +127,13 @@ class SingleVFHQDataset(Dataset[dict[str, Any]]):
         self.hflip = bool(opt.get("use_hflip", True))
         self.clips = find_footage(opt)
         per_clip = int(opt.get("frames_per_clip", 8))
-        self.frames: list[tuple[int, int]] = []
-        for number, clip in enumerate(self.clips):
-            picks = range(len(clip)) if self.train else evenly(len(clip), per_clip)
-            self.frames += [(number, frame) for frame in picks]
+        self.frames = sample_table(range(len(clip)) if self.train else evenly(len(clip), per_clip) for clip in self.clips)
 
     def __len__(self) -> int:
         return len(self.frames)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        number, frame = self.frames[index]
+        number, frame = self.frames[index].tolist()
         clip, rng = self.clips[number], sample_generator(self.opt, index)
         picture = clip.read([frame])
         crop = aligned(picture, [alignment(clip, frame, picture[0].shape, self.template, self.size)], self.size)[0]

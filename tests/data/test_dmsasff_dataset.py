@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -137,6 +138,13 @@ def test_validation_takes_whole_evenly_spaced_frames_and_never_changes(synthetic
         first, second = data[index], data[index]
         assert first["lq"].shape == (3, 96, 96)
         assert all(torch.equal(first[name], second[name]) for name in ("lq", "gt", "reference", "landmark", "valid"))
+
+
+def test_workers_do_not_change_the_samples(synthetic_clips: Path, stream_of: Callable[..., Any], same: Callable[..., bool]) -> None:
+    settings = {"use_hflip": True, "cache_gb": 0.1, "num_worker_per_gpu": 2}
+    alone = stream_of(dataset(synthetic_clips, **settings), 0)
+    assert len(alone) == 6
+    assert same(alone, stream_of(dataset(synthetic_clips, **settings), 2))
 
 
 def test_excluded_clips_and_small_crops(synthetic_clips: Path) -> None:
