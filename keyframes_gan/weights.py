@@ -180,10 +180,13 @@ def kwargs_of(name_or_path: str | Path, arch: str) -> dict[str, Any]:
 def metadata(path: Path) -> tuple[str, dict[str, Any]]:
     """Return the network's name and arguments that train.py wrote into a safetensors file; "" and {} where there are none.
 
+    Of final weights it writes the .pth and the safetensors file side by side, so either may be named.
+
     Raises:
         WeightsError: the file cannot be read.
     """
-    if path.suffix != ".safetensors" or not path.is_file():
+    path = path.with_suffix(".safetensors")
+    if not path.is_file():
         return "", {}
     from safetensors import SafetensorError, safe_open  # noqa: PLC0415
 

@@ -533,6 +533,7 @@ def test_what_training_wrote_says_what_network_it_is(folder: Path, tmp_path: Pat
     assert weights.kwargs_of(path, "MultiScaleDiscriminator") == kwargs
     assert weights.kwargs_of(str(path), "KEEP") == {}
     assert weights.kwargs_of(tmp_path / "none.pth", "KEEP") == {}
+    assert weights.kwargs_of(tmp_path / "net.pth", "MultiScaleDiscriminator") == kwargs  # the other of the two
     weights_door.main(["add", "mine", "--from", str(path), "--licence", "CC0"])
     assert (weights.entry("mine").arch, weights.entry("mine").kwargs) == ("MultiScaleDiscriminator", kwargs)
     assert weights.kwargs_of("mine", "MultiScaleDiscriminator") == kwargs

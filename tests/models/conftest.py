@@ -50,15 +50,3 @@ def step() -> Callable[..., dict[str, float]]:
         return logged
 
     return go
-
-
-@pytest.fixture(scope="session")
-def lpips_files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Give the options' keys of LPIPS's two files, made with random numbers (the heads positive, as they are)."""
-    from archs.lpips_arch import LPIPS  # noqa: PLC0415
-
-    torch.manual_seed(0)
-    state, folder = LPIPS().state_dict(), tmp_path_factory.mktemp("lpips")
-    torch.save({key: value for key, value in state.items() if key.startswith("features")}, folder / "alexnet.pth")
-    torch.save({key: value.abs() for key, value in state.items() if key.startswith("lin")}, folder / "heads.pth")
-    return {"pretrain_network_alexnet": str(folder / "alexnet.pth"), "pretrain_network_lpips": str(folder / "heads.pth")}
