@@ -47,7 +47,7 @@ def file(tmp_path: Path) -> Path:
 
 
 def test_every_options_file_passes(repo_root: Path) -> None:
-    files = sorted(path for folder in ("train", "test") for path in (repo_root / "options" / folder).glob("*.yml"))
+    files = sorted(path for folder in ("train", "test") for path in (repo_root / "options" / folder).rglob("*.yml"))
     assert len(files) >= 3
     for path in files:
         load = options.load_benchmark if "\nmethods:" in path.read_text() else options.load
