@@ -29,6 +29,7 @@ MULTIPLE = 4
 """`SRNet.enlarge` brings pictures to a multiple of this many pixels."""
 WIDTH, GROWTH, HEADS, INNER, LAYERS, BLOCKS = 64, 32, 4, 256, 4, 2
 SLOPE, RESIDUAL, GATE = 0.2, 0.2, 0.3
+LAPLACIAN = ((0.0, -1.0, 0.0), (-1.0, 4.0, -1.0), (0.0, -1.0, 0.0))
 
 
 class DenseBlock(nn.Module):
@@ -141,8 +142,7 @@ class LaplacianHead(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        kernel = torch.tensor([[0.0, -1.0, 0.0], [-1.0, 4.0, -1.0], [0.0, -1.0, 0.0]])
-        self.register_buffer("hp", kernel.expand(3, 1, 3, 3).clone())
+        self.register_buffer("hp", torch.tensor(LAPLACIAN).expand(3, 1, 3, 3).clone())
         self.gate = nn.Sequential(nn.Conv2d(3, 3, 1), nn.Tanh())
 
     def forward(self, base: Tensor) -> Tensor:
@@ -235,3 +235,16 @@ def variant_of(state: Mapping[str, Tensor]) -> Variant:
     """Return the variant whose keys a checkpoint has; what fits neither is called "video", and loading it strictly says what is wrong."""
     names = without_parallel_prefix(state)
     return "photo" if any(name.startswith(VARIANTS["photo"]) for name in names) else "video"
+
+
+def as_photo(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return weights of the variant "photo" that give the same pictures as these of "video": its 1x1 layer goes into the one before it."""
+    given = without_parallel_prefix(state)
+    detail, bias = given.pop("detail.weight")[:, :, 0, 0], given.pop("detail.bias")
+    mix = torch.eye(3, dtype=detail.dtype) + detail
+    given["body.conv_out.weight"] = torch.einsum("oc,cikl->oikl", mix, given["body.conv_out.weight"])
+    given["body.conv_out.bias"] = mix @ given["body.conv_out.bias"] + bias
+    head = LaplacianHead()
+    for name, value in head.state_dict().items():
+        given[f"detail_head.{name}"] = value if name == "hp" else torch.zeros_like(value)
+    return given

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from archs.srnet_arch import SCALE, SRNet
+from archs.srnet_arch import SCALE, SRNet, as_photo, variant_of
 from data.degradation import Degradation
 from data.samples import unit
 from keyframes_gan.models.adversarial import AdversarialModel, Terms
@@ -43,6 +43,11 @@ class SRNetModel(AdversarialModel):
         """Begin as interpolation."""
         if isinstance(net, SRNet):
             net.begin_as_interpolation()
+
+    def adapt(self, label: str, net: nn.Module, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Let the variant "photo" begin with weights of "video"."""
+        other = isinstance(net, SRNet) and net.variant == "photo" and variant_of(state) == "video"
+        return as_photo(state) if other else state
 
     def feed_data(self, data: dict[str, Any]) -> None:
         """Cut a patch out of every picture of a batch and make a bad one of it, a fourth as large."""

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from archs.layouts import without_parallel_prefix
-from archs.srnet_arch import EncoderLayer, SRNet, Variant, variant_of
+from archs.srnet_arch import EncoderLayer, SRNet, Variant, as_photo, variant_of
 from keyframes_gan import weights
 from keyframes_gan.errors import WeightsError
 
@@ -159,6 +159,13 @@ def test_it_can_begin_as_interpolation(variant: Variant) -> None:
     inside = (..., slice(4, -4), slice(4, -4))
     for made in net(picture):
         torch.testing.assert_close(made[inside], wanted[inside], rtol=0, atol=1e-5)
+
+
+@torch.no_grad()
+def test_the_photo_variant_can_begin_with_weights_of_the_other() -> None:
+    video, photo, picture = seeded("video"), SRNet("photo").eval(), noise(1, 3, 12, 16)
+    weights.load_into(photo, as_photo(video.state_dict()), name="video")
+    torch.testing.assert_close(photo(picture)[0], video(picture)[0], rtol=0, atol=1e-5)
 
 
 def test_training_reaches_every_parameter() -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from archs.srnet_arch import SRNet
 from keyframes_gan.models.srnet_model import SRNetModel
 from losses.frequency_loss import FrequencyLoss
 
@@ -64,6 +65,16 @@ def test_it_begins_as_interpolation_and_learns(build: Callable[..., SRNetModel],
     # The same iteration again is the same batch.
     last = [step(model, data()) for _ in range(15)][-1]
     assert last["l_pix"] < 0.95 * first["l_pix"]
+
+
+def test_the_photo_variant_begins_with_weights_of_the_other(make: Callable[..., Any], tmp_path: Any) -> None:
+    torch.manual_seed(5)
+    given = SRNet("video")
+    torch.save(given.state_dict(), tmp_path / "t.pth")
+    model = make("SRNetModel", {"type": "SRNet", "variant": "photo"}, degradation=FAR, path={"pretrain_network_g": str(tmp_path / "t.pth")})
+    picture = data(1, 16)["gt"]
+    with torch.no_grad():
+        torch.testing.assert_close(model.get_bare_model(model.net_g).eval()(picture)[0], given.eval()(picture)[0], rtol=0, atol=1e-5)
 
 
 def test_validation_shows_whole_faces_beside_bicubic_ones(build: Callable[..., SRNetModel]) -> None:
