@@ -16,7 +16,7 @@ from keyframes_gan.measure.spaces import CROP, CROP_SPEC, WHOLE
 LANDMARKS = "68 points, dlib's shape predictor, started from the face in the original"
 COLOR = "8-bit RGB, full range, from YUV by the stream's own matrix and range (BT.601 or BT.709 by size where it names none)"
 LUMA = "BT.601, studio swing, from RGB, not rounded"
-FLOW = "OpenCV DIS, medium preset, on grey pictures"
+FLOW = "OpenCV DIS, medium preset, on grey pictures; RAFT (torchvision, large, 12 updates) where a metric is named so"
 
 
 def protocol(settings: Settings, names: Iterable[str]) -> dict[str, Any]:

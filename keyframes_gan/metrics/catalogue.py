@@ -34,10 +34,11 @@ _BLIND = (
 
 _VMAF = Metric("vmaf", "VMAF", "", "higher", 2, "vmaf:load_vmaf", "VMAF v0.6.1 by FFmpeg's libvmaf, 0 to 100")
 
-_TIME = (
+_FLICKER = Metric("flicker", "Flicker", "levels", "lower", 4, "temporal:load_flicker", "change where the original stands still, of 255")
+
+_FLOW = (
     Metric("e_warp", "E_warp", "", "lower", 6, "temporal:load_e_warp", "warping error along the original's flow, pictures in [0, 1]"),
     Metric("tof", "tOF", "px", "lower", 4, "temporal:load_tof", "difference of optical flow"),
-    Metric("flicker", "Flicker", "levels", "lower", 4, "temporal:load_flicker", "change where the original stands still, of 255"),
     Metric(
         "seam_ratio", "Seam ratio", "", "lower", 4, "temporal:load_seam_ratio", "warping error at clip borders, over inside", total="clips"
     ),
@@ -68,6 +69,17 @@ def _by(embedding: str) -> list[Metric]:
     ]
 
 
+def _by_flow(estimator: str) -> list[Metric]:
+    """Return the metrics along optical flow by dense inverse search, or by RAFT under names of their own."""
+    shown = {"dis": "DIS", "raft": "RAFT"}[estimator]
+    metrics = [replace(metric, summary=f"{metric.summary} ({shown})", argument=estimator, on_device=True) for metric in _FLOW]
+    if estimator == "dis":
+        return metrics
+    return [
+        replace(metric, name=f"{metric.name}_{estimator}", label=f"{metric.label}/{shown}", weights=("raft_large",)) for metric in metrics
+    ]
+
+
 METRICS: dict[str, Metric] = {
     metric.name: metric
     for metric in (
@@ -75,7 +87,7 @@ METRICS: dict[str, Metric] = {
         *(replace(metric, on_device=True) for metric in _LEARNED),
         *(replace(metric, uses_original=False) for metric in _BLIND),
         *(replace(metric, of="clip", on_device=True, weights=("inception_fid",)) for metric in _SETS),
-        *(replace(metric, of="clip") for metric in (_VMAF, *_TIME)),
+        *(replace(metric, of="clip") for metric in (_VMAF, _FLICKER, *_by_flow("dis"), *_by_flow("raft"))),
         *(replace(metric, of="clip", uses_faces=True) for metric in (*_LANDMARKS, *_by("dlib"), *_by("arcface"))),
     )
 }

@@ -13,13 +13,14 @@ seam ratio  Mean warping error of the frames that begin a separately restored cl
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
 from keyframes_gan.metrics.clips import Begin, ClipScore, FrameByFrame, Frames, Value, mean
-from keyframes_gan.metrics.flow import Mask, fetched, to_before, visible
+from keyframes_gan.metrics.flow import Estimator, Mask, estimator, fetched
 from keyframes_gan.metrics.regions import mask_of
 
 STILL_LEVELS = 2.0
@@ -27,14 +28,20 @@ STILL_SIDE = 3
 PEAK = 255.0
 
 
-def load_e_warp() -> Begin:
-    """Return the warping error along the original's flow."""
-    return lambda: FrameByFrame(warping_errors)
+def load_e_warp(device: str = "auto", *, argument: Literal["dis", "raft"] = "dis") -> Begin:
+    """Return the warping error along the original's flow, found by the estimator `argument`.
+
+    Raises:
+        WeightsError: RAFT's weights are not here and cannot be fetched, or are altered.
+    """
+    flow = estimator(argument, device)
+    return lambda: FrameByFrame(lambda frames: warping_errors(frames, flow))
 
 
-def load_tof() -> Begin:
-    """Return the difference between the flow of the restored and of the original frames, in pixels."""
-    return lambda: FrameByFrame(_flow_differences)
+def load_tof(device: str = "auto", *, argument: Literal["dis", "raft"] = "dis") -> Begin:
+    """Return the difference between the flow of the restored and of the original frames, in pixels; errors as for `load_e_warp`."""
+    flow = estimator(argument, device)
+    return lambda: FrameByFrame(lambda frames: _flow_differences(frames, flow))
 
 
 def load_flicker() -> Begin:
@@ -42,18 +49,19 @@ def load_flicker() -> Begin:
     return lambda: FrameByFrame(_flickers)
 
 
-def load_seam_ratio() -> Begin:
-    """Return the warping error at the borders of clips, relative to that inside."""
-    return SeamRatio
+def load_seam_ratio(device: str = "auto", *, argument: Literal["dis", "raft"] = "dis") -> Begin:
+    """Return the warping error at the borders of clips, relative to that inside; errors as for `load_e_warp`."""
+    flow = estimator(argument, device)
+    return lambda: SeamRatio(flow)
 
 
-def warping_errors(frames: Frames) -> list[Value]:
+def warping_errors(frames: Frames, flow: Estimator) -> list[Value]:
     """Return the warping error of every frame; None for the first, at cuts, and where no pixel counts."""
-    return [_warping_error(frames, index) for index in range(len(frames))]
+    return [_warping_error(frames, index, flow) for index in range(len(frames))]
 
 
-def _warping_error(frames: Frames, index: int) -> Value:
-    seen, backward = visible(frames, index), to_before(frames.original)[index]
+def _warping_error(frames: Frames, index: int, flow: Estimator) -> Value:
+    seen, backward = flow.visible(frames, index), flow.to_before(frames.original)[index]
     if seen is None or backward is None:
         return None
 
@@ -66,11 +74,11 @@ def _warping_error(frames: Frames, index: int) -> Value:
         found: npt.NDArray[np.float32] = np.square((picture - moved) / PEAK).mean(axis=2)
         return found
 
-    return _mean_inside(frames.judged.once(("squares along flow", index), squares), seen, frames, index)
+    return _mean_inside(frames.judged.once((flow.name, "squares", index), squares), seen, frames, index)
 
 
-def _flow_differences(frames: Frames) -> list[Value]:
-    pairs = zip(to_before(frames.original), to_before(frames.judged), strict=True)
+def _flow_differences(frames: Frames, flow: Estimator) -> list[Value]:
+    pairs = zip(flow.to_before(frames.original), flow.to_before(frames.judged), strict=True)
     return [
         None
         if one is None or two is None or not frames.continues(index)
@@ -112,12 +120,13 @@ def _mean_inside(amount: npt.NDArray[np.float32], mask: Mask | None, frames: Fra
 class SeamRatio:
     """The `ClipScorer` of the seam ratio; a frame's value is its warping error. None without seams, or where nothing moves at all."""
 
+    flow: Estimator
     values: list[Value] = field(default_factory=list)
     seams: list[bool] = field(default_factory=list)
 
     def add(self, frames: Frames) -> None:
         """Take the next frames."""
-        self.values += warping_errors(frames)
+        self.values += warping_errors(frames, self.flow)
         self.seams += frames.seams or [False] * len(frames)
 
     def finish(self) -> ClipScore:

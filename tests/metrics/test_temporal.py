@@ -7,11 +7,13 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter
 
-from keyframes_gan import metrics
+from archs.flow import flow_field
+from keyframes_gan import metrics, weights
 from keyframes_gan.metrics import flow
 from keyframes_gan.metrics.clips import ClipScore, Frames, Strip
 
@@ -48,7 +50,8 @@ def test_a_standing_copy_is_perfectly_steady(name: str) -> None:
 
 def test_flow_finds_a_known_shift() -> None:
     clip = moving(3, step=2)
-    for found, sign in ((flow.to_before, 1), (flow.from_before, -1)):
+    dis = flow.estimator("dis")
+    for found, sign in ((dis.to_before, 1), (dis.from_before, -1)):
         inner = found(Strip(clip))[1][8:-8, 8:-8]
         assert np.median(inner[..., 0]) == pytest.approx(2 * sign, abs=0.05)
         assert np.median(inner[..., 1]) == pytest.approx(0, abs=0.05)
@@ -160,3 +163,19 @@ def test_flicker_is_symmetric_where_both_stand_still(levels: list[int]) -> None:
     one = [FIELD[:SIDE, :SIDE]] * len(levels)
     two = [one[0] + np.uint8(level) for level in levels]
     assert score("flicker", one, two) == score("flicker", two, one)
+
+
+def test_raft_stands_in_for_dense_inverse_search(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
+    torch.manual_seed(0)
+    network = flow_field("raft_large").eval()
+    monkeypatch.setattr(weights, "load_state", lambda name: network.model.state_dict() if name == "raft_large" else None)
+    flow._raft.cache_clear()
+    request.addfinalizer(flow._raft.cache_clear)
+    clip = moving(2)
+    (_, found) = flow.estimator("raft", "cpu").to_before(Strip(clip))
+    pair = [torch.from_numpy(picture.transpose(2, 0, 1)[None].copy()).float() / 127.5 - 1 for picture in clip]
+    with torch.inference_mode():
+        assert np.allclose(found, network(pair[1], pair[0])[0].permute(1, 2, 0).numpy(), atol=1e-3)
+    still = [clip[0]] * 2
+    assert score("tof_raft", still, still).values == (None, 0.0)
+    assert metrics.find("e_warp_raft").weights == ("raft_large",)
