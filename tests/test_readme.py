@@ -27,7 +27,7 @@ def test_tables_are_those_of_the_stored_results(repo_root: Path, table: ModuleTy
         assert readme.split(begin)[1].split(end)[0] == block, "run python benchmarks/table.py --write"
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/training.md", "docs/inference.md", "docs/preprocessing.md"])
+@pytest.mark.parametrize("page", ["README.md", "docs/training.md", "docs/inference.md", "docs/preprocessing.md", "docs/benchmark.md"])
 def test_scripts_and_options_that_are_named_exist(repo_root: Path, page: str) -> None:
     text = (repo_root / page).read_text(encoding="utf-8")
     named = set(re.findall(r"\bpython ([\w/]+\.py)\b", text)) | set(re.findall(r"\b((?:options|docs)/[\w/]+\.(?:yml|md))\b", text))
