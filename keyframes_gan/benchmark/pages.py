@@ -79,7 +79,7 @@ def video_report(
     page = Page(
         title=restored.name,
         lead=f"{given.name} restored, {cost.frames} frames; {protocol['date']}, commit {protocol['commit']}.",
-        grids=(Grid("Scores", ("version",), shown, rows),),
+        grids=(Grid("Scores", ("version",), shown, rows, INPUT),),
         shows=(Show("Pictures", evidence, _curves(curves, shown, cost.key_frames)),),
         facts=(*facts(about or {}), *facts(protocol)),
     )

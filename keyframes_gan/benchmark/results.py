@@ -30,7 +30,7 @@ def results_grid(results: Results) -> Grid:
             rows += [_row(results, (dataset, degradation, method), group) for method in results.options.methods]
             rows += _published(results, dataset, degradation)
     facts = [column for column in (RATE, SPEED) if any(row.values.get(column.key) is not None for row in rows)]
-    return Grid("Results", HEADS, (*results.columns, *facts), tuple(rows))
+    return Grid("Results", HEADS, (*results.columns, *facts), tuple(rows), results.options.anchor)
 
 
 def rate_grid(results: Results) -> Grid | None:

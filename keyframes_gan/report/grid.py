@@ -75,12 +75,16 @@ class Row:
 
 @dataclass(frozen=True)
 class Grid:
-    """A table. Rows of equal names, the last one apart, form a group; the best value of each group is set off."""
+    """A table. Rows of equal names, the last one apart, form a group; the best value of each group is set off.
+
+    `baseline`: what the gains are against.
+    """
 
     title: str
     heads: tuple[str, ...]
     columns: tuple[Column, ...]
     rows: tuple[Row, ...]
+    baseline: str = ""
 
     @property
     def groups(self) -> list[list[Row]]:

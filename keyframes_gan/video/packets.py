@@ -28,7 +28,7 @@ class StreamCost:
 
 
 def stream_cost(path: Path | str) -> StreamCost:
-    """Return what the pictures of a video cost; for a folder of images, the bits of the files, each of them a key frame.
+    """Return what the pictures of a video cost; for a folder of images, the bits of the files, none of which is a key frame of anything.
 
     Raises:
         MediaError: missing, not a video, or data that ends early.
@@ -36,8 +36,7 @@ def stream_cost(path: Path | str) -> StreamCost:
     path = Path(path)
     if pictures.is_picture_source(path):
         bits = sum(one.stat().st_size for one in pictures.picture_paths(path)) * BITS_PER_BYTE
-        count = len(pictures.picture_paths(path))
-        return StreamCost(bits, bits, count, tuple(range(count)))
+        return StreamCost(bits, 0, len(pictures.picture_paths(path)), ())
     with open_input(path) as container:
         stream = video_stream(container, path)
         try:

@@ -47,7 +47,7 @@ def page(evidence: Evidence) -> Page:
         Row(("set", "crf42", name), {f"m{at}": 30.0 + at + index for at in range(10)}, {"m1": 0.5, "m2": -0.25, "m3": 0.0} if index else {})
         for index, name in enumerate(("input", HOSTILE, "restored"))
     )
-    grid = Grid(HOSTILE, ("data set", "degradation", "method"), columns, rows)
+    grid = Grid(HOSTILE, ("data set", "degradation", "method"), columns, rows, "input")
     lines = [Line("input", ((10, 30), (20, 31)), 0), Line(HOSTILE, ((10, 32), (20, 33)), 1)]
     chart = Chart(HOSTILE, line_chart(lines, Axis("kbit/s", log=True), Axis("PSNR [dB]")))
     group = ChartGroup("Rate against quality", (chart, chart), (("input", 0), (HOSTILE, 1)), HOSTILE)

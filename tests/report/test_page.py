@@ -77,6 +77,14 @@ def test_a_large_video_lies_beside(page: Page, tmp_path: Path, monkeypatch: pyte
     assert 'src="my%20report_1.mp4"' in first.read_text(encoding="utf-8")
 
 
+def test_a_video_beside_the_page_plays(browser: Browser, page: Page, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pages, "EMBEDDED_VIDEO_BYTES", 100)
+    file, video = write_page(page, tmp_path / "my report.html")
+    with opened(browser, file) as (tab, heard):
+        tab.wait_for_function("document.querySelector('video').readyState >= 2")
+        assert set(heard) == {video.as_uri()}
+
+
 def test_large_pictures_are_reduced(page: Page, tmp_path: Path) -> None:
     moment = page.shows[0].evidence.moments[0]
     large = dataclasses.replace(moment, pictures={name: np.zeros((10, 4000, 3), np.uint8) for name in moment.pictures})
