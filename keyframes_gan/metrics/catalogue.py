@@ -23,7 +23,10 @@ _LEARNED = (
     Metric("tlpips", "tLPIPS", "", "lower", 5, "lpips:load_tlpips", "difference of LPIPS steps over time", weights=ALEX, of="clip"),
 )
 
-_SETS = (Metric("fid", "FID", "", "lower", 2, "distribution:load_fid", "distance of Inception features, all frames together", total="set"),)
+_SETS = (
+    Metric("fid", "FID", "", "lower", 2, "distribution:load_fid", "distance of Inception features, all frames", weights=("inception_fid",)),
+    Metric("fvd", "FVD", "", "lower", 2, "fvd:load_fvd", "distance of I3D features, all runs of 16 frames", weights=("i3d_fvd",)),
+)
 
 _BLIND = (
     Metric("brisque", "BRISQUE", "", "lower", 2, "scorers:load_brisque", "blind quality, antialiased halving"),
@@ -86,7 +89,7 @@ METRICS: dict[str, Metric] = {
         *_PICTURES,
         *(replace(metric, on_device=True) for metric in _LEARNED),
         *(replace(metric, uses_original=False) for metric in _BLIND),
-        *(replace(metric, of="clip", on_device=True, weights=("inception_fid",)) for metric in _SETS),
+        *(replace(metric, of="clip", total="set", on_device=True) for metric in _SETS),
         *(replace(metric, of="clip") for metric in (_VMAF, _FLICKER, *_by_flow("dis"), *_by_flow("raft"))),
         *(replace(metric, of="clip", uses_faces=True) for metric in (*_LANDMARKS, *_by("dlib"), *_by("arcface"))),
     )
