@@ -253,6 +253,17 @@ def test_pairs_of_folders(trees: Path, tmp_path: Path) -> None:
     assert "Paper: Nobody 2020" in (tmp_path / "out/table.md").read_text()
 
 
+def test_smaller_pairs_are_enlarged(trees: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for index in range(3):
+        cv2.imwrite(str(trees / f"heavy/a/{index:08d}.png"), np.full((16, 16, 3), 100 + index + 16, np.uint8))
+    assert door("-opt", written(tmp_path / "f.yml", pairs(trees)), "-o", tmp_path / "out") == 0
+    values = {(row["degradation"], row["method"]): row["values"] for row in results(tmp_path / "out")["rows"]}
+    assert values["heavy", "smooth"]["psnr"] == values["heavy", "input"]["psnr"] == pytest.approx(20 * math.log10(255 / 16))
+    cv2.imwrite(str(trees / "heavy/a/00000000.png"), np.zeros((20, 16, 3), np.uint8))
+    assert door("-opt", tmp_path / "f.yml", "-o", tmp_path / "out") == 2
+    assert "expected the size of the original, or a whole number of times less, got 16x20" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("more", "message"),
     [

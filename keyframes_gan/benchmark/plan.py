@@ -25,7 +25,8 @@ PORTRAIT_RATE = Fraction(25)
 class Case:
     """One clip in one degradation.
 
-    `made`: how it is degraded, None where `given` was degraded elsewhere. `folder` holds everything that is made of it.
+    `made`: how it is degraded, None where `given` was degraded elsewhere. `folder` holds everything that is made of it. `scale`: how many
+    times smaller the degraded clip is.
     """
 
     dataset: str
@@ -35,11 +36,7 @@ class Case:
     given: Path
     made: Degradation | None
     folder: Path
-
-    @property
-    def scale(self) -> int:
-        """How many times smaller the degraded clip is."""
-        return 1 if self.made is None else self.made.scale
+    scale: int = 1
 
     @property
     def name(self) -> str:
@@ -67,7 +64,7 @@ def find_cases(options: Benchmark, work: Path, root: Path) -> list[Case]:
         for clip, original in originals.items():
             for degradation, how in options.degradations.items():
                 folder = work / name / clip / degradation
-                cases.append(Case(name, clip, degradation, original, folder / "given.mp4", how, folder))
+                cases.append(Case(name, clip, degradation, original, folder / "given.mp4", how, folder, how.scale))
     for case in cases:
         _check_size(case, options.measure.size)
     return cases
@@ -88,8 +85,25 @@ def _paired(name: str, dataset: PairedSet, work: Path, root: Path) -> list[Case]
             if clip not in given:
                 msg = f"{flag}: expected a degraded version of {clip}, got none in {place}; add it, or use limit"
                 raise UserError(msg)
-            cases.append(Case(name, clip, degradation, original, given[clip], None, work / name / clip / degradation))
+            cases.append(
+                Case(name, clip, degradation, original, given[clip], None, work / name / clip / degradation, _scale(original, given[clip]))
+            )
     return cases
+
+
+def _scale(original: Path, given: Path) -> int:
+    """Return how many times smaller a degraded version is.
+
+    Raises:
+        UserError: not a whole number of times.
+    """
+    large, small = probe(original), probe(given)
+    scale = large.width // small.width
+    if (small.width * scale, small.height * scale) != (large.width, large.height):
+        sizes = f"{small.width}x{small.height} in {given} and {large.width}x{large.height} in {original}"
+        msg = f"lq: expected the size of the original, or a whole number of times less, got {sizes}"
+        raise UserError(msg)
+    return scale
 
 
 def _portraits(dataset: PortraitSet, folder: Path) -> dict[str, Path]:
