@@ -7,9 +7,13 @@ folders and numbers of iterations are not those of the files. KEEP's stages begi
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import av
 import cv2
@@ -67,10 +71,13 @@ def faces(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def go(faces: Path, repo_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Go:
-    """Give `go(recipe, *overrides, words=())`: trains once, and the stages before it first; returns the experiment's folder."""
+    """Give `go(recipe, *overrides, name=, words=, processes=)`: trains, and returns the experiment's folder.
+
+    With nothing but the recipe it trains only the first time. The stages before it are trained first.
+    """
     experiments = tmp_path_factory.mktemp("experiments")
 
-    def run(recipe: str, *overrides: str, name: str | None = None, words: tuple[str, ...] = ()) -> Path:
+    def run(recipe: str, *overrides: str, name: str | None = None, words: tuple[str, ...] = (), processes: int = 0) -> Path:
         given = [f"datasets:{phase}:dataroot=[{faces}]" for phase in ("train", "val")]
         given += [f"path:experiments_dir={experiments}", "train:total_iter=4", "val:val_freq=2", "logger:save_checkpoint_freq=2"]
         given += ["datasets:train:num_worker_per_gpu=0", "logger:print_freq=1", f"name={name or recipe}"]
@@ -80,15 +87,26 @@ def go(faces: Path, repo_root: Path, tmp_path_factory: pytest.TempPathFactory) -
         if recipe == "keep_stage1":
             given.append("train:net_d_start_iter=3")
         file = repo_root / "options" / "train" / "tiny" / f"{recipe}.yml"
-        assert run_door(train.main, ["-opt", str(file), *words, "--force_yml", *given, *overrides]) == 0
+        line = ["-opt", str(file), *words, "--force_yml", *given, *overrides]
+        if processes:
+            torchrun(processes, line)
+        else:
+            assert run_door(train.main, line) == 0
         return experiments / (name or recipe)
+
+    def torchrun(processes: int, line: list[str]) -> None:
+        start = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}", "train.py"]
+        surroundings = {**os.environ, "OMP_NUM_THREADS": "1"}
+        whole = [*start, "--launcher", "pytorch", *line]
+        done = subprocess.run(whole, check=False, capture_output=True, text=True, cwd=repo_root, env=surroundings, timeout=300)
+        assert done.returncode == 0, done.stderr
 
     def trained(recipe: str) -> Path:
         folder = experiments / recipe
         return folder if (folder / "models" / "net_g_latest.pth").is_file() else run(recipe)
 
-    def either(recipe: str, *overrides: str, name: str | None = None, words: tuple[str, ...] = ()) -> Path:
-        return run(recipe, *overrides, name=name, words=words) if overrides or name or words else trained(recipe)
+    def either(recipe: str, *overrides: str, **settings: Any) -> Path:
+        return run(recipe, *overrides, **settings) if overrides or settings else trained(recipe)
 
     return either
 
@@ -166,3 +184,25 @@ def test_perception_joins_in_with_its_weights(recipe: str, go: Go, lpips_files: 
     given = [f"path:{key}={file}" for key, file in lpips_files.items()]
     folder = go(recipe, *given, "train:perceptual_opt={type: LPIPSLoss, range_norm: true}", "train:total_iter=1", name=f"{recipe}_lpips")
     assert "l_percep:" in next(folder.glob("train_*.log")).read_text()
+
+
+def test_two_processes_have_the_gradient_of_one_with_twice_the_batch(go: Go) -> None:
+    """Of KEEP's third stage. One step of SGD at rate 1: what guides the generator moves by just the gradient."""
+    options = ["train:total_iter=1", "val:val_freq=100", "train:ema_decay=0", "train:optim_d={type: SGD, lr: 1e-30}"]
+    moves = []
+    for settings in ({"name": "one"}, {"name": "two", "processes": 2}):
+        samples = 1 if "processes" in settings else 2
+        given = [*options, "train:optim_g={type: SGD, lr: 1}", f"datasets:train:batch_size_per_gpu={samples}"]
+        moves.append(final(go("keep_stage3", *given, **settings))["params"])
+    begun = final(go("keep_stage3", *options, "train:optim_g={type: SGD, lr: 1e-30}", name="begun"))["params"]
+    for name, start in begun.items():
+        ours, theirs = (start - moved[name] for moved in moves)
+        torch.testing.assert_close(theirs, ours, atol=1e-3 * float(ours.abs().max()) + 2**-22 * float(start.abs().max()), rtol=0, msg=name)
+        assert name.startswith(("cft.", "cfa.")) is bool(ours.any()), name
+
+
+def test_two_processes_weigh_the_adversarial_term_together(go: Go) -> None:
+    # The discriminator has batch statistics of its own in each process, so there is no equality to ask for: only that they go in step.
+    folder = go("keep_stage1", name="together", processes=2)
+    assert "gan_weight:" in next(folder.glob("train_*.log")).read_text()
+    assert (folder / "training_states" / "4.state").is_file()
