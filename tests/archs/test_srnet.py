@@ -161,6 +161,19 @@ def test_it_can_begin_as_interpolation(variant: Variant) -> None:
         torch.testing.assert_close(made[inside], wanted[inside], rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize("variant", ["video", "photo"])
+@torch.no_grad()
+def test_folding_changes_the_outermost_pixels_only(variant: Variant) -> None:
+    net, picture = seeded(variant), noise(2, 3, 10, 12)
+    wanted = net(picture)
+    keys = len(net.state_dict())
+    made = net.fold().fold()(picture)
+    assert len(net.state_dict()) == keys - 2
+    for got, expected in zip(made, wanted, strict=True):
+        edge = 2 if variant == "photo" else 1  # the Laplacian looks one pixel further
+        torch.testing.assert_close(got[..., edge:-edge, edge:-edge], expected[..., edge:-edge, edge:-edge], rtol=0, atol=1e-5)
+
+
 @torch.no_grad()
 def test_the_photo_variant_can_begin_with_weights_of_the_other() -> None:
     video, photo, picture = seeded("video"), SRNet("photo").eval(), noise(1, 3, 12, 16)
