@@ -107,12 +107,13 @@ def _record(path: Path, number: int, line: str) -> ClipRecord:
     raise UserError(msg)
 
 
-def read_landmarks(path: Path, where: str) -> npt.NDArray[np.float32]:
+def read_landmarks(path: Path, where: str, *, counts: tuple[int, ...] = (68,)) -> npt.NDArray[np.float32]:
     """Load landmarks as float32 (N, 68, 2).
 
     Args:
         path: an .npy file.
         where: what refers to it, for the message.
+        counts: how many points a face may have.
 
     Raises:
         UserError: it cannot be read, or has another shape.
@@ -122,8 +123,8 @@ def read_landmarks(path: Path, where: str) -> npt.NDArray[np.float32]:
     except (OSError, ValueError) as error:
         msg = f"{where}: cannot read {path} ({error}); run preprocessing.py again"
         raise UserError(msg) from error
-    if landmarks.ndim != 3 or landmarks.shape[1:] != (68, 2) or not np.isfinite(landmarks).all():  # noqa: PLR2004
-        msg = f"{path}: expected finite landmarks (N, 68, 2), got shape {landmarks.shape}; run preprocessing.py again"
+    if landmarks.shape[1:] not in {(count, 2) for count in counts} or not np.isfinite(landmarks).all():
+        msg = f"{path}: expected finite landmarks (N, {' or '.join(map(str, counts))}, 2), got shape {landmarks.shape}; find them again"
         raise UserError(msg)
     return np.ascontiguousarray(landmarks, dtype=np.float32)
 

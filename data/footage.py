@@ -4,8 +4,9 @@
     dataroot_gt/NAME.mp4              a video (also .mkv .mov .avi .webm), with landmarks in dataroot_gt/NAME.npy
     dataroot_gt/NAME.png …            pictures directly in the folder are one clip, with landmarks in dataroot_gt/landmarks.npy
 
-Landmarks are float (N, 68, 2), (x, y) in pixels of the frame, one row a frame. Without them the frames must be square: they count as
-aligned already and are only resized.
+Landmarks are float (N, 68, 2), (x, y) in pixels of the frame, one row a frame; or (N, 5, 2), eye centres, nose tip and mouth corners, left
+of the picture first, which suffice for the template "ffhq". Without them the frames must be square: they count as aligned already and are
+only resized.
 """
 
 from __future__ import annotations
@@ -20,19 +21,20 @@ import numpy.typing as npt
 
 from data.clips import ClipRecord, read_crop, read_landmarks, read_originals
 from keyframes_gan.errors import UserError
-from keyframes_gan.faces.align import CropSpec, crop, rescaled
-from keyframes_gan.types import Image, Matrix, Template
+from keyframes_gan.faces.align import LEFT_EYE, MOUTH_LEFT, MOUTH_RIGHT, NOSE_TIP, RIGHT_EYE, CropSpec, crop, rescaled
+from keyframes_gan.types import LANDMARK_COUNTS, Image, Matrix, Template
 from keyframes_gan.video.pictures import SUFFIXES, natural_key, picture_paths, read_picture
 from keyframes_gan.video.seek import SeekingReader
 
 VIDEO_SUFFIXES = (".mp4", ".mkv", ".mov", ".avi", ".webm")
 LANDMARKS = "landmarks.npy"
+FIVE = 5
 
 Landmarks = npt.NDArray[np.float32]
 
 
 class Footage:
-    """One clip: `name`, its number of frames, its landmarks float32 (N, 68, 2) in frame pixels or None, and its frames by number."""
+    """One clip: `name`, its number of frames, its landmarks float32 (N, 68 or 5, 2) in frame pixels or None, and its frames by number."""
 
     def __init__(self, name: str, landmarks: Landmarks | None) -> None:
         self.name = name
@@ -72,7 +74,7 @@ class PictureFootage(Footage):
         self.folder = folder
         self.names = np.array([path.name for path in picture_paths(folder)])  # less memory than paths, and shared by loader workers
         file = folder / LANDMARKS
-        super().__init__(folder.name, read_landmarks(file, str(folder)) if file.is_file() else None)
+        super().__init__(folder.name, read_landmarks(file, str(folder), counts=LANDMARK_COUNTS) if file.is_file() else None)
         if self.landmarks is not None and len(self.landmarks) != len(self.names):
             raise UserError(_misfit(self.name, len(self.names), len(self.landmarks)))
 
@@ -90,7 +92,7 @@ class VideoFootage(Footage):
     def __init__(self, path: Path) -> None:
         self.reader = SeekingReader(path)
         file = path.with_suffix(".npy")
-        super().__init__(path.stem, read_landmarks(file, str(path)) if file.is_file() else None)
+        super().__init__(path.stem, read_landmarks(file, str(path), counts=LANDMARK_COUNTS) if file.is_file() else None)
 
     def __len__(self) -> int:
         return len(self.reader) if self.landmarks is None else len(self.landmarks)
@@ -175,15 +177,29 @@ def alignment(clip: Footage, index: int, shape: tuple[int, ...], template: Templ
         size: its side in pixels.
 
     Raises:
-        UserError: no landmarks, and the frame is not square.
+        UserError: no landmarks, and the frame is not square; or five, and another template than "ffhq".
         FaceError: landmarks that define no crop.
     """
     if clip.landmarks is not None:
-        return CropSpec(template, size).to_crop(clip.landmarks[index])
+        points = clip.landmarks[index]
+        if len(points) == FIVE:
+            if template != "ffhq":
+                msg = f"{clip.name}: expected 68 landmarks for template {template}, got {FIVE}; set template: ffhq, or find all of them"
+                raise UserError(msg)
+            points = _spread(points)
+        return CropSpec(template, size).to_crop(points)
     if shape[0] != shape[1]:
         msg = f"{clip.name}: expected {LANDMARKS} with the frames, or square frames that are aligned already, got {shape[1]}x{shape[0]}"
         raise UserError(msg)
     return rescaled(np.eye(2, 3), crop=size / shape[0])
+
+
+def _spread(five: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Return 68 landmarks of which `keyframes_gan.faces.align.five_points` are the given five."""
+    points = np.tile(five.mean(axis=0), (68, 1))
+    points[LEFT_EYE], points[RIGHT_EYE] = five[0], five[1]
+    points[[NOSE_TIP, MOUTH_LEFT, MOUTH_RIGHT]] = five[2:]
+    return points
 
 
 def aligned(frames: Sequence[Image], matrices: Sequence[Matrix], size: int, *, reduced: float = 1) -> list[Image]:

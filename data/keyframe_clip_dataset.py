@@ -13,7 +13,7 @@ import numpy.typing as npt
 from data.clips import ClipRecord, CropCache, read_originals
 from data.conference import SMALLEST_SIDE, Client, Stream, through
 from data.dmsasff_dataset import DMSASFFNetDataset, Materials
-from data.footage import Footage, folder_footage
+from data.footage import FIVE, Footage, folder_footage
 from keyframes_gan.errors import UserError
 from keyframes_gan.faces.align import CropSpec, bounds, crop, native_size, shifted, transform_points
 from keyframes_gan.keyframes.memory import KeyframeMemory
@@ -203,8 +203,9 @@ class FilmSource(Source):
     """
 
     def __init__(self, film: Footage) -> None:
-        if film.landmarks is None:
-            msg = f"{film.name}: expected 68 landmarks for every frame in a .npy file (data/footage.py says where), got none"
+        if film.landmarks is None or film.landmarks.shape[1] == FIVE:
+            got = "none" if film.landmarks is None else FIVE
+            msg = f"{film.name}: expected 68 landmarks for every frame in a .npy file (data/footage.py says where), got {got}"
             raise UserError(msg)
         self.film = film
         size = native_size(film.landmarks, CROP_SIZES)

@@ -70,7 +70,7 @@ def test_missing_crops_are_noticed_before_training(copied: Path) -> None:
 def test_bad_landmarks(copied: Path) -> None:
     target = copied.parent / "processed_42" / "first" / "landmarks.npy"
     np.save(target, np.zeros((24, 5, 2)))
-    with pytest.raises(UserError, match=r"got shape \(24, 5, 2\)"):
+    with pytest.raises(UserError, match=r"\(N, 68, 2\), got shape \(24, 5, 2\)"):
         read_clips(copied)
     np.save(target, np.array([{}], dtype=object), allow_pickle=True)
     with pytest.raises(UserError, match="cannot read"):

@@ -15,6 +15,7 @@ from data.footage import aligned, find_footage
 from data.position import Positioned
 from data.vfhq_dataset import SingleVFHQDataset, VFHQDataset
 from keyframes_gan.errors import UserError
+from keyframes_gan.faces.align import five_points
 
 SIZE = 48  # half of the face's square of 96
 GENTLE = {"blur_sigma": [0.3, 0.3], "noise_range": [0, 0], "kernel_list": ["iso"], "kernel_prob": [1.0], "crf_range": [10, 10], "scale": 2}
@@ -167,6 +168,16 @@ def test_single_pictures(footage: Path) -> None:
     # Aligned already and of the right size: not touched.
     columns = val[0]["gt"][1, 0] * 255 - 40
     assert columns.tolist() == pytest.approx(list(range(20, 116)), abs=1e-3)
+
+
+def test_five_landmarks_will_do(footage: Path, tmp_path: Path, same: Callable[..., bool]) -> None:
+    shutil.copytree(footage / "frames", tmp_path / "frames")
+    landmarks = np.load(footage / "frames" / "landmarks.npy")
+    np.save(tmp_path / "frames" / "landmarks.npy", np.stack([five_points(points) for points in landmarks]))
+    whole, five = (Positioned(dataset(root), 0)[5, 0]["gt"] for root in (footage, tmp_path))
+    assert torch.abs(whole - five).max() <= 1 / 255
+    with pytest.raises(UserError, match="frames: expected 68 landmarks for template eyes, got 5; set template: ffhq"):
+        _ = dataset(tmp_path, template="eyes")[0]
 
 
 def test_a_list_of_names(footage: Path, tmp_path: Path) -> None:
