@@ -1,6 +1,7 @@
 """Line charts as inline SVG, coloured by the page's style sheet, so that they follow light and dark.
 
-A chart is 400 x 250 units wide; line number N has the class `sN` (colour and dashes), its points a marker of their own shape.
+A chart is 400 x 250 units wide; line number N has the class `sN` (colour and dashes), its points a marker of their own shape. The scales
+stand in `data-x` and `data-y` as "low high start end log", for the page's script to read values back from positions.
 """
 
 from __future__ import annotations
@@ -57,6 +58,9 @@ class Scale:
         low, high, at = (math.log10(one) for one in (self.low, self.high, value)) if self.log else (self.low, self.high, value)
         return self.start + (at - low) / (high - low) * (self.end - self.start)
 
+    def __str__(self) -> str:
+        return f"{self.low!r} {self.high!r} {self.start} {self.end} {int(self.log)}"
+
 
 def line_chart(lines: Sequence[Line], x: Axis, y: Axis, *, marks: Sequence[float] = ()) -> Markup:
     """Return the chart of some lines.
@@ -81,7 +85,8 @@ def line_chart(lines: Sequence[Line], x: Axis, y: Axis, *, marks: Sequence[float
     parts += [_drawn(line, across, up, x, y) for line in lines if line.points]
     label = escape(f"{y.label} against {x.label}: {', '.join(line.name for line in lines)}", quote=True)
     body = "".join(parts)
-    return Markup(f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{label}">{body}</svg>')  # noqa: S704
+    scales = f'data-x="{across}" data-y="{up}"'
+    return Markup(f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" {scales} role="img" aria-label="{label}">{body}</svg>')  # noqa: S704
 
 
 def ticks(low: float, high: float, *, log: bool = False, count: int = TICKS) -> list[float]:

@@ -136,6 +136,19 @@ def test_the_picture_under_the_slider_is_the_right_one(browser: Browser, file: P
         assert 60 < shot[20:-60, -third:].mean() - shot[20:-60, :third].mean() < 100
 
 
+def test_a_chart_tells_its_values(browser: Browser, file: Path) -> None:
+    """The lines run from (10, 30) to (20, 31), and two higher; at the right edge the last points are nearest."""
+    with opened(browser, file) as (tab, heard):
+        chart = tab.locator(".chart").first
+        chart.hover(position={"x": 300, "y": 100})
+        told = tab.locator(".readout").first.inner_text()
+        assert told.startswith("at 20: input 31 · <script>")
+        assert told.endswith(" 33")
+        chart.hover(position={"x": 60, "y": 100})
+        assert tab.locator(".readout").first.inner_text().startswith("at 10: input 30 · ")
+        assert heard == []
+
+
 def test_other_versions_can_be_chosen(browser: Browser, file: Path) -> None:
     with opened(browser, file) as (tab, heard):
         tab.get_by_label("Left", exact=False).first.select_option("original")
