@@ -30,7 +30,8 @@ class Materials:
     Attributes:
         compressed: the patch of the compressed frame, uint8 RGB (size, size, 3).
         original: the same patch of the original frame.
-        reference: the whole crop of the reference, uint8 RGB (S, S, 3), and its landmarks; None for no reference.
+        reference: the crop of the reference, or as much of it as the warp reads, uint8 RGB (H, W, 3), and its landmarks in that picture;
+            None for no reference.
         name: what to call the sample.
     """
 
@@ -175,7 +176,7 @@ def warp_patch(picture: Image, source: npt.NDArray[np.float32], target: npt.NDAr
     """Return the (size, size) patch of `picture` warped so that `source` landmarks come to lie on `target`.
 
     Args:
-        picture: uint8 RGB (S, S, 3), the whole reference crop.
+        picture: uint8 RGB (H, W, 3), the reference crop, or as much of it as is read.
         source: float32 (68, 2), its landmarks in its own pixels.
         target: float32 (68, 2), where they should go, in pixels of the patch.
         size: side of the patch in pixels.

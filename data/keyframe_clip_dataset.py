@@ -17,6 +17,7 @@ from data.footage import FIVE, Footage, folder_footage
 from keyframes_gan.errors import UserError
 from keyframes_gan.faces.align import CropSpec, bounds, crop, native_size, shifted, transform_points
 from keyframes_gan.keyframes.memory import KeyframeMemory
+from keyframes_gan.keyframes.warp import warp_grid
 from keyframes_gan.types import CROP_SIZES, Image, Matrix, Reference
 from keyframes_gan.video.seek import SeekingReader
 
@@ -67,7 +68,7 @@ class KeyframeClipDataset(DMSASFFNetDataset):
     def _materials(self, clip: ClipRecord, frame: int, window: tuple[int, int, int], rng: np.random.Generator) -> Materials:
         """Send the patch's surroundings through a stream, and choose a reference among that stream's key frames."""
         stream = self.client.draw(rng, frame, len(clip), clip.rate)
-        reference = self._pick(clip, stream, rng)
+        reference = self._pick(clip, stream, window, rng)
         frames, matrices = self._surroundings(clip, stream, window)
         shown = stream.shown.index(frame)
         seen = through(frames, stream.codec, scale=stream.scale, bits_per_pixel=stream.bits_per_pixel)
@@ -88,18 +89,25 @@ class KeyframeClipDataset(DMSASFFNetDataset):
         parts = [np.ascontiguousarray(frame[y0:y1, x0:x1]) for frame in frames]
         return parts, [shifted(matrix, x0, y0) for matrix in matrices]
 
-    def _pick(self, clip: ClipRecord, stream: Stream, rng: np.random.Generator) -> tuple[Image, Landmarks] | None:
-        """Return the picture of a key frame and its landmarks, or None."""
+    def _pick(
+        self, clip: ClipRecord, stream: Stream, window: tuple[int, int, int], rng: np.random.Generator
+    ) -> tuple[Image, Landmarks] | None:
+        """Return the picture of a key frame, or the part of it that the warped patch will show, and the landmarks in it; or None."""
         lot = rng.random()
         keys = [key for key in stream.keys if key < stream.frame or lot >= self.p_hq]
         if lot >= self.p_hq + self.p_gop or not keys:
             return None
         key = choose_key(clip.landmarks, keys, stream.frame, self.memory_size)
         picture = self.sources[clip.folder].picture(key)
-        if lot >= self.p_hq:
-            scale = stream.scale if key == stream.keys[-1] else stream.earlier_scale
-            picture = through([picture], stream.codec, scale=scale)[0]  # at constant quality: one picture cannot keep to a rate
-        return picture, clip.landmarks[key]
+        if lot < self.p_hq:
+            return picture, clip.landmarks[key]
+        top, left, size = window
+        grid = warp_grid((size, size), clip.landmarks[key], clip.landmarks[stream.frame] - np.array([left, top], np.float32))
+        (y0, y1), (x0, x1) = (_widened(int(lines.min()) - self.margin, int(lines.max()) + 1 + self.margin, clip.size) for lines in grid)
+        scale = stream.scale if key == stream.keys[-1] else stream.earlier_scale
+        part = np.ascontiguousarray(picture[y0:y1, x0:x1])
+        seen = through([part], stream.codec, scale=scale)[0]  # at constant quality: one picture cannot keep to a rate
+        return seen, clip.landmarks[key] - np.array([x0, y0], np.float32)
 
 
 def _widened(first: int, last: int, length: int) -> tuple[int, int]:

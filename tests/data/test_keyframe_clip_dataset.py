@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 
+from data import keyframe_clip_dataset
 from data.clips import read_crop
 from data.keyframe_clip_dataset import KeyframeClipDataset, choose_key
 from data.position import Positioned
@@ -95,6 +96,26 @@ def test_a_reference_as_the_stream_showed_it_is_compressed(synthetic_clips: Path
     ]
     detail = [float(torch.abs(picture[:, 1:] - picture[:, :-1]).mean()) for picture in pictures]
     assert detail[0] < 0.7 * detail[1]
+
+
+def test_only_what_the_warp_reads_of_a_reference_is_encoded(synthetic_clips: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+
+    def nothing_lost(frames: list[np.ndarray], *_: object, **__: object) -> list[np.ndarray]:
+        sizes.append(frames[0].size)
+        return list(frames)
+
+    monkeypatch.setattr(keyframe_clip_dataset, "through", nothing_lost)
+    settings = {"patch_size": 16, "margin": 0, "gop_range": [6, 6], **MILD}
+    part = Positioned(dataset(synthetic_clips, p_hq=0.0, p_gop=1.0, p_none=0.0, **settings), 0)
+    for position in range(10):
+        one = part[23, position]["reference"]
+        cut = len(sizes)
+        monkeypatch.setattr(keyframe_clip_dataset, "SMALLEST_SIDE", 96)
+        assert torch.abs(one - part[23, position]["reference"]).max() < 1.5 / 255
+        monkeypatch.undo()
+        monkeypatch.setattr(keyframe_clip_dataset, "through", nothing_lost)
+        assert min(sizes[:cut]) < 96 * 96 * 3 == sizes[-2]
 
 
 def test_probabilities(synthetic_clips: Path) -> None:
