@@ -13,7 +13,7 @@ from pathlib import Path
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from keyframes_gan.errors import UserError
+from keyframes_gan.errors import MediaError, UserError
 from keyframes_gan.measure.files import measure_files
 from keyframes_gan.measure.pairs import Pair, find_pairs
 from keyframes_gan.measure.protocol import protocol
@@ -58,9 +58,17 @@ def measure_folders(settings: Settings) -> Summary:
 def _one_by_one(pairs: list[Pair], scorers: dict[str, Begin], settings: Settings, progress: Progress) -> Iterator[tuple[Pair, Result]]:
     """Measure the pairs in this process, with a bar for the frames of each."""
     for pair in pairs:
-        task = progress.add_task(pair.name, total=None)
+        task = progress.add_task(pair.name, total=_length(pair.original))
         yield pair, _measure(pair, scorers, settings, lambda count, task=task: progress.advance(task, count))  # type: ignore[misc]
         progress.remove_task(task)
+
+
+def _length(path: Path) -> int | None:
+    """Return the number of frames for the progress bar; None for what cannot be read and will be reported in its turn."""
+    try:
+        return count_frames(path)
+    except MediaError:
+        return None
 
 
 def _in_processes(pairs: list[Pair], settings: Settings, progress: Progress) -> Iterator[tuple[Pair, Result]]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+import torch
+
 from keyframes_gan import metrics, weights
 from keyframes_gan.circumstances import PACKAGES, circumstances
 from keyframes_gan.errors import WeightsError
@@ -39,7 +41,7 @@ def protocol(settings: Settings, names: Iterable[str]) -> dict[str, Any]:
         "matching": f"by time, within {SHARE_OF_FRAME} of a frame; folders of pictures by order",
         "weights": {name: _hash(name) for metric in chosen for name in metric.weights} | (_dlib_hashes(settings) if with_faces else {}),
         "device": settings.device,
-        **circumstances(settings.jobs, packages=(*PACKAGES, "torchvision", "scipy")),
+        **circumstances(torch.get_num_threads() if settings.jobs == 1 else settings.jobs, packages=(*PACKAGES, "torchvision", "scipy")),
     }
 
 

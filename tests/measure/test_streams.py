@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import weakref
+from collections.abc import Iterator
 from fractions import Fraction
 
 import numpy as np
@@ -10,6 +12,7 @@ import pytest
 from keyframes_gan.errors import UserError
 from keyframes_gan.measure import Region, load_scorers, measure_pair, measure_streams
 from keyframes_gan.measure.files import boxes_of
+from keyframes_gan.measure.streams import BATCH_FRAMES
 from keyframes_gan.types import FaceTrack, Frame
 
 
@@ -70,6 +73,39 @@ def test_streams_that_do_not_fit_are_named(original: list[np.ndarray], test: lis
     scorers, _ = load_scorers(["psnr"])
     with pytest.raises(UserError, match=words):
         measure_streams(original, {"test": test}, scorers, labels={"original": "a.mp4", "test": "b.mp4"})
+
+
+def test_memory_holds_few_pictures_whatever_the_length() -> None:
+    alive: set[int] = set()
+    most = 0
+
+    def stream(count: int) -> Iterator[np.ndarray]:
+        nonlocal most
+        for index in range(count):
+            picture = _plain(index)
+            alive.add(id(picture))
+            weakref.finalize(picture, alive.discard, id(picture))
+            most = max(most, len(alive))
+            yield picture
+
+    scorers, _ = load_scorers(["psnr", "e_warp", "tof", "flicker", "seam_ratio"])
+    measure_streams(stream(120), {"test": stream(120)}, scorers)
+    assert most <= 2 * (2 * BATCH_FRAMES + 2)
+
+
+def test_metrics_of_faces_need_people() -> None:
+    with pytest.raises(UserError, match="akd: expected `people`"):
+        measure_pair([_plain(0)], [_plain(0)], ("akd",))
+    assert measure_pair([_plain(0)], [_plain(0)], ("akd",), people=[{}]) == {"akd": None}
+
+
+def test_times_are_compared() -> None:
+    frames = [[Frame(index, Fraction(index, rate), _plain(0)) for index in range(12)] for rate in (25, 24)]
+    scorers, _ = load_scorers(["psnr"])
+    measure_streams(frames[0], {"test": frames[1]}, scorers)
+    measure_streams(frames[0], {"test": frames[0]}, scorers, tolerance=Fraction(1, 1000))
+    with pytest.raises(UserError, match=r"test: expected frame 6 at 0\.240 s as original, got 0\.250 s"):
+        measure_streams(frames[0], {"test": frames[1]}, scorers, tolerance=Fraction(99, 10000))
 
 
 def test_bad_border() -> None:
