@@ -134,7 +134,7 @@ def _axes(across: Scale, up: Scale, x: Axis, y: Axis) -> str:
 
 def _drawn(line: Line, across: Scale, up: Scale, x: Axis, y: Axis) -> str:
     places = [(across(a), up(b)) for a, b in _thinned(line.points)]
-    path = "L".join(f"{a:.1f} {b:.1f}" for a, b in places)
+    path = "L".join(f"{a:.2f} {b:.2f}" for a, b in places)
     drawn = f'<path class="line s{line.style}" d="M{path}"><title>{escape(line.name)}</title></path>'
     if len(places) > MOST_MARKERS:
         return drawn
