@@ -15,6 +15,7 @@ from keyframes_gan.measure.streams import RegionScores, measure_streams
 from keyframes_gan.metrics import Begin, Box
 from keyframes_gan.metrics.regions import face_box
 from keyframes_gan.types import FaceTrack, Frame, Points
+from keyframes_gan.video import pictures
 from keyframes_gan.video.read import VideoReader, count_frames
 
 REGIONS = (WHOLE, FACE, CROP)
@@ -85,18 +86,24 @@ def find_faces(reader: VideoReader, *, detector: str = "dlib-hog") -> list[FaceT
     return track_video(reader, FaceStream(FaceTracker(detector)))
 
 
-def people_of(tracks: Sequence[FaceTrack]) -> People:
-    """Return per frame the landmarks of its faces by track, up to the last frame with a face."""
+def people_of(tracks: Sequence[FaceTrack], *, bridged: bool = False) -> People:
+    """Return per frame the landmarks of its faces by track, up to the last frame with a face.
+
+    Args:
+        tracks: the faces of a video.
+        bridged: also where a face was not seen and its place was bridged from before and after.
+    """
     people: list[dict[int, Points]] = [{} for _ in range(max((track.first + len(track) for track in tracks), default=0))]
     for track in tracks:
-        for offset, points in enumerate(track.points):
-            people[track.first + offset][track.id] = points
+        for offset, (points, seen) in enumerate(zip(track.points, track.seen, strict=True)):
+            if seen or bridged:
+                people[track.first + offset][track.id] = points
     return people
 
 
 def boxes_of(tracks: Sequence[FaceTrack], width: int, height: int) -> Boxes:
     """Return per frame the boxes of its faces, up to the last frame with a face; `metrics.regions.face_box` says how large they are."""
-    found = ([face_box(points, width, height) for points in faces.values()] for faces in people_of(tracks))
+    found = ([face_box(points, width, height) for points in faces.values()] for faces in people_of(tracks, bridged=True))
     boxes: list[list[Box]] = [[box for box in frame if box is not None] for frame in found]
     return boxes
 
@@ -123,7 +130,7 @@ def _check_alike(original: VideoReader, other: VideoReader) -> None:
         raise UserError(msg)
     count, got = count_frames(one.path), count_frames(two.path)
     if got != count:
-        where = _first_apart(original, other) if _timed(original, other) else ""
+        where = _first_apart(original, other) if _timed(original, other) else _first_name_apart(one.path, two.path)
         msg = f"{two.path}: expected {count} frames as {one.path}, got {got}{where}; measure versions of the same video"
         raise UserError(msg)
 
@@ -148,6 +155,17 @@ def _first_apart(original: VideoReader, other: VideoReader) -> str:
         if one - two > _tolerance(original):
             return f": frame {index} at {float(two):.3f} s is not in the original"
     return ""
+
+
+def _first_name_apart(one: Path, two: Path) -> str:
+    """Return in words which is the first picture of two folders that the other one has not, by their names; "" where that does not tell."""
+    if not one.is_dir() or not two.is_dir():
+        return ""
+    names, others = ([path.stem for path in pictures.picture_paths(folder)] for folder in (one, two))
+    missing, added = [name for name in names if name not in others], [name for name in others if name not in names]
+    if missing and len(missing) < len(names):
+        return f": picture {missing[0]} of the original is not in it"
+    return f": picture {added[0]} is not in the original" if added and len(added) < len(others) else ""
 
 
 def _times(reader: VideoReader) -> Iterator[Fraction]:

@@ -13,10 +13,11 @@ import pytest
 from keyframes_gan.errors import UserError
 from keyframes_gan.faces.align import crop
 from keyframes_gan.measure import load_scorers, measure_files
-from keyframes_gan.measure.files import find_faces
+from keyframes_gan.measure.files import find_faces, people_of
 from keyframes_gan.measure.spaces import CROP_SPEC
 from keyframes_gan.metrics.fidelity import psnr
 from keyframes_gan.report import write_png
+from keyframes_gan.types import FaceTrack
 from keyframes_gan.video.compress import encode_frames
 from keyframes_gan.video.read import VideoReader
 from keyframes_gan.video.write import Encoding, VideoWriter
@@ -72,6 +73,29 @@ def test_containers_may_round_times(video: Callable[..., Path], tmp_path: Path) 
     scores = measure_files(original, {"restored": tmp_path / "frames"}, load_scorers(["psnr"])[0])["whole"]["restored"]
     assert scores.mean("psnr") == 100.0
     assert scores.times == tuple(number / RATE for number in numbers)
+
+
+@pytest.mark.parametrize(
+    ("original", "restored", "words"),
+    [
+        (("a1", "a2", "a3"), ("a1", "a3"), "expected 3 frames as .*, got 2: picture a2 of the original is not in it"),
+        (("a1", "a2"), ("a1", "a2", "a10"), "got 3: picture a10 is not in the original"),
+        (("a1", "a2"), ("b1",), "got 1; measure versions"),
+    ],
+)
+def test_missing_pictures_are_named(original: Sequence[str], restored: Sequence[str], words: str, tmp_path: Path) -> None:
+    for folder, names in (("gt", original), ("test", restored)):
+        for name in names:
+            write_png(np.zeros((16, 16, 3), np.uint8), tmp_path / folder / f"{name}.png")
+    with pytest.raises(UserError, match=words):
+        measured(tmp_path / "gt", tmp_path / "test")
+
+
+def test_metrics_of_faces_leave_out_bridged_frames() -> None:
+    seen = np.array([True, False, True])
+    track = FaceTrack(id=3, first=1, points=np.ones((3, 68, 2), np.float32), seen=seen, score=seen.astype(np.float32))
+    assert [list(people) for people in people_of([track])] == [[], [3], [], [3]]
+    assert [list(people) for people in people_of([track], bridged=True)] == [[], [3], [3], [3]]
 
 
 @pytest.fixture(scope="module")
