@@ -13,6 +13,8 @@ from pydantic import ValidationError
 
 from data import DATASETS
 from data.position import Positioned
+from keyframes_gan import options
+from keyframes_gan.errors import OptionsError
 from keyframes_gan.options import datasets, plain
 from keyframes_gan.video import roundtrip
 
@@ -115,6 +117,29 @@ def test_the_gate_knows_the_encoders() -> None:
     assert datasets.QUALITIES == roundtrip.QUALITIES
     assert set(typing.get_args(datasets.Encoder)) == set(roundtrip.CODECS)
     assert typing.get_args(datasets.Preset) == roundtrip.PRESETS
+
+
+def test_a_recipe_takes_either_kind_of_reference_data(tmp_path: Path) -> None:
+    file = tmp_path / "o.yml"
+    file.write_text("""\
+name: either
+model_type: DMSASFFNetModel
+datasets:
+  train: {name: a, type: KeyframeClipDataset, dataroot: [clips.jsonl], crf_range: {libx264: [20, 30]}, codecs: [libx264], codec_prob: [1.0]}
+  val: {name: b, type: DMSASFFNetDataset, dataroot: [clips.jsonl]}
+network_g: {type: DMSASFFNetLite}
+train:
+  total_iter: 1
+  optim_g: {type: Adam, lr: 1e-4}
+  scheduler: {type: CosineAnnealingLR}
+  pixel_opt: {type: L1Loss}
+val: {val_freq: 1, metrics: {psnr: {type: psnr}}}
+logger: {save_checkpoint_freq: 1}
+""")
+    made = options.load(file, root=tmp_path, check_paths=False)
+    assert [type(section).__name__ for section in made.datasets.values()] == ["KeyframeClipDataset", "DMSASFFNetDataset"]
+    with pytest.raises(OptionsError, match=r"datasets\.train\.crf_range\.libx264: expected \[lowest, highest\] from 0 to 51"):
+        options.load(file, ["datasets:train:crf_range:libx264=[20, 60]"], root=tmp_path, check_paths=False)
 
 
 def test_paths_are_checked_where_they_should_be(footage: Path) -> None:
