@@ -15,7 +15,7 @@ from archs.keep_arch import KEEP, rename_v0
 from archs.keep_state import Insides
 from archs.vqgan_blocks import to_tokens
 from keyframes_gan import weights
-from keyframes_gan.models.adversarial import AdversarialModel, Terms
+from keyframes_gan.models.adversarial import SignedModel, Terms
 from keyframes_gan.models.base import Batch
 from keyframes_gan.models.validation import Shown, image_of
 
@@ -26,7 +26,7 @@ CLIP_FRAMES = 20
 """So many frames are validated at a time, as at inference."""
 
 
-class KEEPModel(AdversarialModel):
+class KEEPModel(SignedModel):
     """Trains KEEP to choose the codes that the originals have; validates it on clips, state carried along."""
 
     def prepare_training(self) -> None:

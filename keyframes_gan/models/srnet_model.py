@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from archs.srnet_arch import SCALE, SRNet, as_photo, variant_of
 from data.degradation import Degradation
 from data.samples import unit
-from keyframes_gan.models.adversarial import AdversarialModel, Terms
+from keyframes_gan.models.adversarial import SignedModel, Terms
 from keyframes_gan.models.base import Batch
 from keyframes_gan.models.validation import Shown, image_of
 from keyframes_gan.types import Image
@@ -26,7 +26,7 @@ HALF = 0.5
 VALIDATION_SEED = 0
 
 
-class SRNetModel(AdversarialModel):
+class SRNetModel(SignedModel):
     """Trains an SRNet on patches of faces, and validates it on whole faces against bicubic interpolation ("compressed" in the scores)."""
 
     def __init__(self, opt: dict[str, Any]) -> None:

@@ -11,13 +11,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from keyframes_gan.models.adversarial import AdversarialModel, Terms
+from keyframes_gan.models.adversarial import SignedModel, Terms
 from keyframes_gan.models.base import Batch
 from keyframes_gan.models.validation import Shown, image_of
 from losses.gan_loss import adaptive_weight
 
 
-class VQGANModel(AdversarialModel):
+class VQGANModel(SignedModel):
     """Trains a `VQAutoEncoder` on good pictures, and validates how well it gives them back."""
 
     def terms(self, chunk: Batch) -> tuple[Terms, Tensor]:
