@@ -1,7 +1,7 @@
 """Any metric of the package pyiqa by name (`pyiqa:musiq`, `pyiqa:topiq_nr-face`), where the package and the metric's weights are here.
 
-pyiqa (Chen and Mo; licence PolyForm Noncommercial) is no dependency: `pip install pyiqa`. It fetches weights by itself when a metric is
-made; here it may not. Its connections are refused, and a metric whose weights are not in its cache is unavailable.
+pyiqa (Chen and Mo; licence PolyForm Noncommercial) is no dependency (`pip install 'pyiqa>=0.1.16'`). It fetches weights by itself when a
+metric is made; here it may not. Its connections are refused, and a metric whose weights are not in its cache is unavailable.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from keyframes_gan.errors import UserError
 from keyframes_gan.metrics.kinds import Box, Metric, Picture, Scorer, UnavailableError
 
 PREFIX = "pyiqa:"
+INSTALL = "pip install 'pyiqa>=0.1.16'"
 MINIMUM_PX = 64
 NOT_OF_PICTURES = ("fid", "fid_dinov2", "inception_score")
 OFFLINE = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
@@ -33,9 +34,10 @@ def describe(name: str) -> Metric:
     """
     short = name.removeprefix(PREFIX)
     common: dict[str, Any] = {"loader": "pyiqa_bridge:load", "argument": short, "on_device": True}
-    if importlib.util.find_spec("pyiqa") is None:
+    try:
+        known = _imported("pyiqa.default_model_configs").DEFAULT_CONFIGS
+    except UnavailableError:
         return Metric(name, name, "", "unknown", 4, summary="by the package pyiqa", **common)
-    known = importlib.import_module("pyiqa.default_model_configs").DEFAULT_CONFIGS
     if short not in known or short in NOT_OF_PICTURES:
         near = difflib.get_close_matches(short, known, n=3)
         msg = f"--metrics: expected pyiqa: and a metric of single pictures that pyiqa has, got {name!r}; close: {', '.join(near) or 'none'}"
@@ -53,9 +55,7 @@ def load(device: str = "auto", *, argument: str) -> Scorer:
     Raises:
         UnavailableError: the package, or what it needs itself, is not installed, or the metric's weights are not in its cache.
     """
-    if importlib.util.find_spec("pyiqa") is None:
-        msg = f"pyiqa:{argument} needs the package pyiqa (licence PolyForm Noncommercial); run: pip install pyiqa"
-        raise UnavailableError(msg)
+    package = _imported("pyiqa")
     import torch  # noqa: PLC0415
 
     from keyframes_gan.devices import choose_device  # noqa: PLC0415
@@ -65,10 +65,7 @@ def load(device: str = "auto", *, argument: str) -> Scorer:
     place = choose_device(device)
     with offline():
         try:
-            metric: Any = importlib.import_module("pyiqa").create_metric(argument, device=place)
-        except ImportError as error:
-            msg = f"pyiqa:{argument}: the package pyiqa cannot be imported: {error}; reinstall it with its dependencies"
-            raise UnavailableError(msg) from error
+            metric: Any = package.create_metric(argument, device=place)
         except OSError as error:
             said = str(error).strip().splitlines()
             msg = (
@@ -86,6 +83,23 @@ def load(device: str = "auto", *, argument: str) -> Scorer:
         return mean_over_crops(measure, original, picture, boxes, MINIMUM_PX)
 
     return score
+
+
+def _imported(module: str) -> Any:  # noqa: ANN401  # a module without types
+    """Return a module of the package.
+
+    Raises:
+        UnavailableError: the package is not installed, or does not go with what else is (old versions fail on current NumPy).
+    """
+    if importlib.util.find_spec("pyiqa") is None:
+        msg = f"metrics of pyiqa need that package (licence PolyForm Noncommercial); run: {INSTALL}"
+        raise UnavailableError(msg)
+    try:
+        with offline():
+            return importlib.import_module(module)
+    except (ImportError, AttributeError) as error:
+        msg = f"the package pyiqa cannot be imported ({error}); run: {INSTALL}"
+        raise UnavailableError(msg) from error
 
 
 @contextlib.contextmanager

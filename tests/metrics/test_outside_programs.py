@@ -16,7 +16,7 @@ import torch
 from keyframes_gan import metrics
 from keyframes_gan.errors import MediaError, UserError
 from keyframes_gan.measure import load_scorers
-from keyframes_gan.metrics import UnavailableError, vmaf
+from keyframes_gan.metrics import UnavailableError, pyiqa_bridge, vmaf
 from keyframes_gan.metrics.clips import ClipScore, Frames, Strip
 from keyframes_gan.metrics.pyiqa_bridge import offline
 
@@ -140,4 +140,16 @@ def test_without_pyiqa_its_metrics_are_unavailable(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     assert metrics.find("pyiqa:musiq").better == "unknown"
     _, reasons = load_scorers(["pyiqa:musiq"])
-    assert "needs the package pyiqa" in reasons["pyiqa:musiq"]
+    assert "need that package" in reasons["pyiqa:musiq"]
+
+
+def test_a_pyiqa_that_does_not_import_is_unavailable(fake_pyiqa: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(name: str) -> None:
+        msg = f"{name}: `np.sctypes` was removed in the NumPy 2.0 release"
+        raise AttributeError(msg)
+
+    fake_pyiqa(lambda *_, **__: None)
+    monkeypatch.setattr(pyiqa_bridge.importlib, "import_module", fail)
+    assert pyiqa_bridge.describe("pyiqa:musiq").better == "unknown"
+    with pytest.raises(UnavailableError, match=r"the package pyiqa cannot be imported .*NumPy 2\.0 release\); run: pip install 'pyiqa>="):
+        pyiqa_bridge.load(argument="musiq")
