@@ -110,6 +110,7 @@ def test_files_agree_with_one_another(finished: Path) -> None:
     assert (folder / "table.md").read_text().count("| crf42 |") == 3
     assert r"\bottomrule" in (folder / "table.tex").read_text()
     assert {"processor", "date", "commit", "python", "torch", "detector", "color"} <= set(told["protocol"])
+    assert cv2.imread(str(folder / "close_ups_1.png")).shape[0] == 2 * 160 + 2
     text = (folder / "report.html").read_text()
     for word in ("Rate against quality: portrait", "portrait · near · crf44", "Frame by frame", "BD-rate", "Protocol"):
         assert word in text

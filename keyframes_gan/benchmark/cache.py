@@ -33,8 +33,14 @@ MEASURING_CODE = ("keyframes_gan/measure", "keyframes_gan/metrics", "keyframes_g
 def content(path: Path) -> str:
     """Return the SHA-256 of a file, or of all images of a folder with their names."""
     if path.is_file():
-        return weights.digest(path)
+        return _digest(path, path.stat().st_size, path.stat().st_mtime_ns)
     return fingerprint({one.name: weights.digest(one) for one in pictures.picture_paths(path)})
+
+
+@cache
+def _digest(path: Path, _size: int, _changed: int) -> str:
+    """Return the SHA-256 of a file, read once as long as it has the same size and time."""
+    return weights.digest(path)
 
 
 def fingerprint(parts: Mapping[str, Any]) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from keyframes_gan import report
 from keyframes_gan.benchmark.plan import Case
 from keyframes_gan.benchmark.results import rate_curve, rate_grid, rate_series, results_grid, title
 from keyframes_gan.benchmark.run import Cell, Results
@@ -21,12 +22,13 @@ from keyframes_gan.video.read import probe
 
 INPUT, RESTORED = "input", "restored"
 STYLES = 8
+SHEET_PX = 160
 RATE_TEXT = "Bits of the degraded pictures; those of their key frames, and of photos given to the receiver, are counted."
 FRAME_TEXT = "Dotted lines: key frames of the input."
 
 
 def write_report(results: Results, path: Path) -> list[Path]:
-    """Write a benchmark's report, and return the paths written, the report first.
+    """Write a benchmark's report and, for other documents, its close-ups as pictures beside it; return the paths, the report first.
 
     Raises:
         UserError: a product cannot be read, or the report not written.
@@ -43,7 +45,14 @@ def write_report(results: Results, path: Path) -> list[Path]:
         shows=tuple(_shown(results)),
         facts=facts(around),
     )
-    return write_page(page, path)
+    return [*write_page(page, path), *(_sheet(show, path.with_name(f"close_ups_{at}.png")) for at, show in enumerate(page.shows, 1))]
+
+
+def _sheet(show: Show, path: Path) -> Path:
+    """Write the close-ups of a clip, one row for each place, one column for each version."""
+    evidence = show.evidence
+    rows = [[close.pictures[name] for name in evidence.versions] for close in evidence.close_ups]
+    return report.contact_sheet(rows, evidence.versions, path, cell_height_px=SHEET_PX)
 
 
 def video_report(
