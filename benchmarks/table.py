@@ -58,12 +58,12 @@ def pipeline() -> list[str]:
     return [*rows, f"| | {when(around)} | | |"]
 
 
-def memory() -> list[str]:
-    around, measured = load("pipeline_memory")
+def memory(result: str = "pipeline_memory", what: str = "") -> list[str]:
+    around, measured = load(result)
     short, long = measured[0], measured[-1]
     ratio = long["peak_bytes"] / short["peak_bytes"]
     return [
-        f"| peak memory, {long['video_seconds']} s of video: MB | {long['peak_bytes'] / 1e6:.0f} | {short['peak_bytes'] / 1e6:.0f} "
+        f"| peak memory{what}, {long['video_seconds']} s of video: MB | {long['peak_bytes'] / 1e6:.0f} | {short['peak_bytes'] / 1e6:.0f} "
         f"({short['video_seconds']} s of video) | {ratio:.2f} |",
         f"| | {when(around)} | | |",
     ]
@@ -71,7 +71,7 @@ def memory() -> list[str]:
 
 def document() -> str:
     """Return the whole block between the README's markers."""
-    rows = [*pipeline(), *memory(), *preprocessing(), *network(), *warp()]
+    rows = [*pipeline(), *memory(), *preprocessing(), *network(), *warp(), *keep()]
     return "\n".join(["| What | Here | Against | Ratio |", "|---|---|---|---|", *rows]) + "\n"
 
 
@@ -85,6 +85,23 @@ def network() -> list[str]:
             if name != "plain":
                 rows.append(f"| {what}, {name}: ms/frame | {value:.0f} | {plain:.0f} (plain fp32) | {plain / value:.2f}x |")
     return [*rows, f"| | {when(around)} | | |"]
+
+
+def keep() -> list[str]:
+    """Return the rows of KEEP: a frame at 512 px, memory over length, and the seam ratio."""
+    around, measured = load("keep_cpu")
+    plain = measured["paths"]["plain"]["seconds_per_frame"]
+    rows = [
+        f"| KEEP, 512 px, {around['threads']} thread(s), {name}: s/frame | {row['seconds_per_frame']:.1f} | {plain:.1f} (plain fp32) | "
+        f"{row['times_faster_than_plain']:.2f}x |"
+        for name, row in measured["paths"].items()
+        if name != "plain"
+    ]
+    rows += [f"| | {when(around)} | | |", *memory("keep_memory", " with a KEEP of toy size")]
+    around, measured = load("seam_fitted")
+    carried, paper = ({row["way"]: row for row in measured["ways"]}[way]["seam_ratio"] for way in ("carried", "paper"))
+    what = f"KEEP, seam ratio over {measured['borders']} clip borders, weights {measured['weights']}"
+    return [*rows, f"| {what} | {carried:.2f} | {paper:.2f} (`--protocol paper`) | |", f"| | {when(around)} | | |"]
 
 
 def quality() -> str:
