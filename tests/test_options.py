@@ -263,9 +263,9 @@ def test_keep_begins_with_weights(file: Path) -> None:
     for begin in ("pretrain_network_g: keep_v1", "pretrain_network_vqgan: a.pth, pretrain_network_flow: gmflow_sintel"):
         file.write_text(KEEP.replace("pretrain_network_g: keep_v1", begin))
         assert options.load(file, check_paths=False).path.pretrain_network_d is None
-    for given, key in (("", "vqgan"), ("pretrain_network_vqgan: a.pth", "flow")):
+    for given, keys in (("", ["flow", "vqgan"]), ("pretrain_network_vqgan: a.pth", ["flow"])):
         found = problems(file, KEEP.replace("pretrain_network_g: keep_v1", given))
-        assert [line for line in found if f"path.pretrain_network_{key}: expected" in line] == found
+        assert [line.split(": ")[1] for line in found] == [f"path.pretrain_network_{key}" for key in keys]
 
 
 def test_keeps_third_stage_needs_the_second_and_looks_where_frames_meet(file: Path) -> None:
@@ -274,5 +274,16 @@ def test_keeps_third_stage_needs_the_second_and_looks_where_frames_meet(file: Pa
     assert ["train.temporal_side: expected one of network_g.cfa_list [16, 32], got 64" in line for line in found] == [True]
     found = problems(file, text.replace("pretrain_network_g: keep_v1", ""))
     assert ["path.pretrain_network_g: expected what stage 2 made" in line for line in found] == [True]
+    found = problems(file, text, "train:temporal_opt={loss_weight: 0.1}", "network_g:cfa_list=[]")
+    assert ["train.temporal_side: expected one of network_g.cfa_list [], got" in line for line in found] == [True]
     found = problems(file, text, "train:perceptual_opt={type: PerceptualLoss, layer_weights: {conv5_4: 1}}")
     assert any("train.perceptual_opt.type" in line for line in found)
+
+
+def test_networks_of_aligned_faces_want_data_of_their_size(file: Path) -> None:
+    small = ["network_g:img_size=32", "datasets:train:num_frame=1", "train:perceptual_opt={type: LPIPSLoss}"]
+    assert {line.split(": ", 1)[1] for line in problems(file, KEEP, *small)} == {
+        'train.perceptual_opt: expected none for pictures below 64 pixels, got {"type": "LPIPSLoss"}',
+        "datasets.train.gt_size: expected 32, network_g.img_size, got nothing",
+        "datasets.train.num_frame: expected 2 at least, got 1",
+    }

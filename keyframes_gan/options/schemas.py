@@ -25,7 +25,10 @@ from keyframes_gan.options.networks import (
     VQGANDiscriminator,
 )
 from keyframes_gan.options.section import Count, ExistingFile, Name, Positive, Section, WeightsSource, refuse, refuse_all
-from keyframes_gan.options.training import KEEPGANOptimisation, KEEPOptimisation, SRNetOptimisation, Training, VQGANOptimisation
+from keyframes_gan.options.training import KEEPGANOptimisation, KEEPOptimisation, LPIPSLoss, SRNetOptimisation, Training, VQGANOptimisation
+
+IMG_SIZE, CFA_SIDES, LPIPS_SMALLEST = 512, (16, 32), 64
+"""KEEP's and the VQGAN's defaults, and the smallest picture that LPIPS takes."""
 
 
 class Fidelity(Section):
@@ -210,57 +213,75 @@ class DMSASFFNetTraining(Recipe):
         return self
 
 
-class VQGANTraining(Recipe):
+class AlignedRecipe(Recipe):
+    """What the recipes on aligned faces share: data as large as the network wants them."""
+
+    path: LPIPSPaths = LPIPSPaths()
+
+    def _about_values(self) -> Iterator[tuple[str, str]]:
+        yield from super()._about_values()
+        side = self.network_g.img_size or IMG_SIZE
+        for phase, dataset in self.datasets.items():
+            if dataset.gt_size != side:
+                yield f"datasets.{phase}.gt_size", f"expected {side}, network_g.img_size"
+        if self.train is not None and isinstance(self.train.perceptual_opt, LPIPSLoss) and side < LPIPS_SMALLEST:
+            yield "train.perceptual_opt", f"expected none for pictures below {LPIPS_SMALLEST} pixels"
+
+
+class VQGANTraining(AlignedRecipe):
     """An options file with model_type VQGANModel: KEEP's first stage."""
 
     model_type: Literal["VQGANModel"]
     datasets: dict[Phase, PictureData]
     network_g: VQAutoEncoder
     network_d: VQGANDiscriminator | None = None
-    path: LPIPSPaths = LPIPSPaths()
     train: VQGANOptimisation | None = None
 
 
-class KEEPTraining(Recipe):
+class ClipRecipe(AlignedRecipe):
+    """What KEEP's second and third stage share: clips of two frames at least, as one frame has none before it."""
+
+    datasets: dict[Phase, ClipData]
+    network_g: KEEP
+    network_d: Discriminator3D | None = None
+
+    def _about_values(self) -> Iterator[tuple[str, str]]:
+        yield from super()._about_values()
+        if "train" in self.datasets and self.datasets["train"].num_frame == 1:
+            yield "datasets.train.num_frame", "expected 2 at least"
+
+
+class KEEPTraining(ClipRecipe):
     """An options file with model_type KEEPModel: KEEP's second stage."""
 
     model_type: Literal["KEEPModel"]
-    datasets: dict[Phase, ClipData]
-    network_g: KEEP
-    network_d: Discriminator3D | None = None
     path: KEEPPaths = KEEPPaths()
     train: KEEPOptimisation | None = None
 
-    @model_validator(mode="after")
-    def _begins(self) -> Self:
+    def _about_values(self) -> Iterator[tuple[str, str]]:
+        yield from super()._about_values()
         if self.path.pretrain_network_g is None:
             if self.path.pretrain_network_vqgan is None:
-                refuse("path.pretrain_network_vqgan", "expected the VQGAN of stage 1 (or all of KEEP, as pretrain_network_g)")
+                yield "path.pretrain_network_vqgan", "expected the VQGAN of stage 1 (or all of KEEP, as pretrain_network_g)"
             if self.path.pretrain_network_flow is None and self.network_g.flow_type != "none":
-                refuse("path.pretrain_network_flow", "expected weights of the flow network (gmflow_sintel), or network_g.flow_type none")
-        return self
+                yield "path.pretrain_network_flow", "expected weights of the flow network (gmflow_sintel), or network_g.flow_type none"
 
 
-class KEEPGANTraining(Recipe):
+class KEEPGANTraining(ClipRecipe):
     """An options file with model_type KEEPGANModel: KEEP's third stage. `path.pretrain_network_g` may lack CFT and CFA."""
 
     model_type: Literal["KEEPGANModel"]
-    datasets: dict[Phase, ClipData]
-    network_g: KEEP
-    network_d: Discriminator3D | None = None
-    path: LPIPSPaths = LPIPSPaths()
     train: KEEPGANOptimisation | None = None
 
-    @model_validator(mode="after")
-    def _begins(self) -> Self:
+    def _about_values(self) -> Iterator[tuple[str, str]]:
+        yield from super()._about_values()
         if self.path.pretrain_network_g is None:
-            refuse("path.pretrain_network_g", "expected what stage 2 made")
+            yield "path.pretrain_network_g", "expected what stage 2 made"
         if self.train is not None and self.train.temporal_opt is not None:
-            given = self.network_g.cfa_list or self.network_g.cross_fuse_list
-            sides = [16, 32] if given is None else [int(side) for side in given]
+            given = self.network_g.cross_fuse_list if self.network_g.cfa_list is None else self.network_g.cfa_list
+            sides = list(CFA_SIDES) if given is None else [int(side) for side in given]
             if self.train.temporal_side not in sides:
-                refuse("train.temporal_side", f"expected one of network_g.cfa_list {sides}")
-        return self
+                yield "train.temporal_side", f"expected one of network_g.cfa_list {sides}"
 
 
 class Degradations(Section):
