@@ -140,7 +140,7 @@ def test_only_what_changed_is_done_again(finished: Path, monkeypatch: pytest.Mon
     make, measure_files = produce._make, score.measure.measure_files
     (finished / "out/work/portrait/near/crf30/none.mkv").write_bytes(b"broken")
 
-    def counted(case: Any, method: Any, *rest: Any, **named: Any) -> float:
+    def counted(case: Any, method: Any, *rest: Any, **named: Any) -> Any:
         made.append((case.degradation, method.type))
         return make(case, method, *rest, **named)
 
@@ -195,6 +195,25 @@ def test_failures_stay_where_they_are(tmp_path: Path, capsys: pytest.CaptureFixt
     assert rows["right"]["values"]["psnr"] < 15
     assert "expected one of keyframes_lite" in capsys.readouterr().out.replace("\n", " ")
     assert "failed: portrait, crf42, short" in (tmp_path / "out/table.md").read_text()
+
+
+def test_photos_count_and_unused_ones_are_told(tmp_path: Path, portrait_video: Path) -> None:
+    """The portrait as a photo of itself is used; its bits are added to the stream's. A photo of nobody is refused for its clip."""
+    cv2.imwrite(str(tmp_path / "near.png"), pictures(portrait_video)[0][..., ::-1])
+    cv2.imwrite(str(tmp_path / "empty.png"), np.zeros((64, 64, 3), np.uint8))
+
+    def change(data: dict[str, Any]) -> None:
+        data["degradations"] = {"crf30": {"crf": 30}}
+        data["methods"]["none"]["photos"] = [f"{tmp_path}/{{clip}}.png"]
+        data["methods"]["nobody"] = {"type": "restorer", "restorer": "none", "photos": [f"{tmp_path}/empty.png"]}
+        data["methods"]["missing"] = {"type": "restorer", "restorer": "none", "photos": [f"{tmp_path}/missing.png"]}
+
+    assert door("-opt", written(tmp_path / "f.yml", change), "-o", tmp_path / "out") == 2
+    clips = {one["method"]: one for one in results(tmp_path / "out")["clips"]}
+    bits = 8 * (tmp_path / "near.png").stat().st_size
+    assert (clips["none"]["photo_bits"], clips["none"]["bits"]) == (bits, clips["input"]["bits"] + bits)
+    assert "expected a photo with a face" in clips["nobody"]["failure"]
+    assert "missing.png" in clips["missing"]["failure"]
 
 
 def test_reduced_videos_are_enlarged(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import cv2
 
@@ -34,12 +35,13 @@ class Product:
     """What a method made of a case.
 
     `seconds`: how long it took, decoding and encoding included, loading a network not; None where that is not known here.
-    `photo_bits`: of the photos that the receiver was given beside the video.
+    `photo_bits`: of the photos that the receiver was given beside the video. `notes`: what the pipeline had to say.
     """
 
     path: Path
     seconds: float | None = None
     photo_bits: int = 0
+    notes: tuple[str, ...] = ()
 
 
 def degrade(case: Case) -> None:
@@ -85,10 +87,10 @@ def produce(case: Case, name: str, method: Method, *, device: str, root: Path) -
     wanted = cache.fingerprint(_ingredients(case, method, root))
     told = cache.known(target, wanted)
     if told is None:
-        told = {"seconds": _make(case, method, target, device=device, root=root)}
+        told = _make(case, method, target, device=device, root=root)
         cache.note(target, wanted, told)
     bits = sum(path.stat().st_size * BITS_PER_BYTE for path in photos_of(case, method, root))
-    return Product(target, told["seconds"], bits)
+    return Product(target, told["seconds"], bits, tuple(told["notes"]))
 
 
 def photos_of(case: Case, method: Method, root: Path) -> tuple[Path, ...]:
@@ -118,19 +120,20 @@ def _ingredients(case: Case, method: Method, root: Path) -> dict[str, object]:
     return {**parts, "weights": own, "photos": photos, "code": cache.code(cache.RESTORING_CODE)}
 
 
-def _make(case: Case, method: Method, target: Path, *, device: str, root: Path) -> float:
-    """Write the product, and return how many seconds that took."""
+def _make(case: Case, method: Method, target: Path, *, device: str, root: Path) -> dict[str, Any]:
+    """Write the product, and return how many seconds that took, and what there is to say."""
     if isinstance(method, RestorerMethod):
         settings = settings_of(method, case, device=device, root=root)
         restorer = _restorer(replace(settings, references=()))
-        return restore_video(case.given, target, settings, restorer=restorer, progress=False).seconds
+        outcome = restore_video(case.given, target, settings, restorer=restorer, progress=False)
+        return {"seconds": outcome.seconds, "notes": outcome.notes}
     start = time.perf_counter()
     with VideoReader(case.given) as reader:
         frames = filtered(case.given, method.filter) if isinstance(method, FilterMethod) else reader
         size = reader.info.width * case.scale, reader.info.height * case.scale
         flag = cv2.INTER_NEAREST if isinstance(method, InputMethod) else cv2.INTER_CUBIC
         _write(_sized(frames, size, flag), target, reader, LOSSLESS)
-    return time.perf_counter() - start
+    return {"seconds": time.perf_counter() - start, "notes": []}
 
 
 def settings_of(method: RestorerMethod, case: Case, *, device: str, root: Path) -> Settings:

@@ -144,7 +144,8 @@ def _row(results: Results, names: tuple[str, str, str], group: Sequence[Cell]) -
     seconds = [cell.seconds for cell in mine]
     if seconds and all(seconds):
         values[SPEED.key] = sum(cell.frames for cell in mine) / sum(one for one in seconds if one is not None)
-    return Row(names, values, gains)
+    notes = dict.fromkeys(f"{cell.case.clip}: {note}" for cell in mine for note in cell.notes)
+    return Row(names, values, gains, note="; ".join(notes))
 
 
 def _published(results: Results, dataset: str, degradation: str) -> list[Row]:
@@ -213,6 +214,7 @@ def _cell_json(cell: Cell) -> dict[str, Any]:
         "key_frame_bits": cell.key_bits,
         "photo_bits": cell.photo_bits,
         "seconds": cell.seconds,
+        "notes": cell.notes,
         "metrics": {name: one.value for name, one in cell.scores.metrics.items()} if cell.scores else {},
         "failure": cell.failure,
     }

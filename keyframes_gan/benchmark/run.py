@@ -44,6 +44,7 @@ class Cell:
     key_bits: int
     photo_bits: int = 0
     seconds: float | None = None
+    notes: tuple[str, ...] = ()
     product: Path | None = None
     scores: Scores | None = None
     failure: str = ""
@@ -122,6 +123,7 @@ def do_case(case: Case, options: Benchmark, asked: Asked, root: Path) -> list[Ce
                 key_bits=cost.key_bits,
                 photo_bits=photo_bits,
                 seconds=product.seconds if product else None,
+                notes=product.notes if product else (),
                 product=product.path if product else None,
                 scores=None if isinstance(outcome, str) else outcome,
                 failure=outcome if isinstance(outcome, str) else "",
