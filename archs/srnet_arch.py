@@ -81,7 +81,7 @@ class EncoderLayer(nn.Module):
         """Return tokens of the same shape, (N, H, W, C); `window` 0 lets all pixels look at each other."""
         seen = self._looked(self.norm1(tokens), window, shifted=shifted)
         tokens = tokens + self.dropout(seen)
-        inner = self.dropout(F.relu(self.linear1(self.norm2(tokens))))
+        inner = self.dropout(F.relu(self.linear1(self.norm2(tokens)), inplace=True))
         return tokens + self.dropout(self.linear2(inner))
 
     def _looked(self, tokens: Tensor, window: int, *, shifted: bool) -> Tensor:
