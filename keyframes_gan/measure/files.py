@@ -14,7 +14,7 @@ from keyframes_gan.measure.spaces import CROP, FACE, WHOLE, Boxes, People, Regio
 from keyframes_gan.measure.streams import RegionScores, measure_streams
 from keyframes_gan.metrics import Begin, Box
 from keyframes_gan.metrics.regions import face_box
-from keyframes_gan.types import FaceTrack, Frame, Points
+from keyframes_gan.types import FaceTrack, Frame, Image, Points
 from keyframes_gan.video import pictures
 from keyframes_gan.video.read import VideoReader, count_frames
 
@@ -173,9 +173,9 @@ def _times(reader: VideoReader) -> Iterator[Fraction]:
     return (time for time, _ in reader.stored_pictures())
 
 
-def _counted(frames: VideoReader, progress: Callable[[int], None] | None) -> Iterator[Frame]:
-    """Yield the frames and report each after it has been used."""
+def _counted(frames: VideoReader, progress: Callable[[int], None] | None) -> Iterator[Frame | Image]:
+    """Yield the frames, or the mere pictures of a folder, and report each after it has been used."""
     for frame in frames:
-        yield frame
+        yield frame.rgb if frames.is_pictures else frame
         if progress is not None:
             progress(1)

@@ -16,7 +16,7 @@ from keyframes_gan.metrics import Begin, UnavailableError
 from keyframes_gan.metrics.clips import ClipScorer, Frames
 from keyframes_gan.types import Frame, Image
 
-Pictures = Iterable[Image] | Iterable[Frame]
+Pictures = Iterable[Image] | Iterable[Frame] | Iterable[Image | Frame]
 BATCH_PIXELS, BATCH_FRAMES = 2**22, 16
 """So many frames go through the metrics together: at most 16, and at most 4 megapixels (but always one frame)."""
 ORIGINAL = "original"

@@ -73,6 +73,8 @@ def test_containers_may_round_times(video: Callable[..., Path], tmp_path: Path) 
     scores = measure_files(original, {"restored": tmp_path / "frames"}, load_scorers(["psnr"])[0])["whole"]["restored"]
     assert scores.mean("psnr") == 100.0
     assert scores.times == tuple(number / RATE for number in numbers)
+    scores = measure_files(tmp_path / "frames", {"restored": original}, load_scorers(["psnr"])[0])["whole"]["restored"]
+    assert (scores.mean("psnr"), scores.times) == (100.0, (None,) * 5)
 
 
 @pytest.mark.parametrize(

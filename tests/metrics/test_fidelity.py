@@ -10,9 +10,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from keyframes_gan import metrics
 from keyframes_gan.errors import UserError
@@ -129,6 +131,23 @@ def test_ms_ssim_follows_its_definition() -> None:
     assert ms_ssim(one, two) == pytest.approx(expected, rel=1e-9)
     assert ms_ssim(np.stack([one] * 3, axis=2), np.stack([two] * 3, axis=2)) == pytest.approx(expected, rel=1e-9)
     assert ms_ssim(one, 255 - one) == 0.0
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_ms_ssim_agrees_with_an_independent_library(name: str, images: dict[str, np.ndarray]) -> None:
+    library = pytest.importorskip("pytorch_msssim", reason="pytorch-msssim is not installed (requirements-dev.txt)")
+    pair = images[name], images[f"{name}_crf42"]
+    tensors = [torch.from_numpy(picture.transpose(2, 0, 1)[None].astype(np.float64)) for picture in pair]
+    assert ms_ssim(*pair) == pytest.approx(float(library.ms_ssim(*tensors, data_range=255)), abs=1e-5)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_ssim_agrees_with_scikit_image(name: str, images: dict[str, np.ndarray]) -> None:
+    one, two = images[name], images[f"{name}_crf42"]
+    options = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False, "data_range": 255, "truncate": 10 / 3}
+    _, theirs = structural_similarity(one, two, channel_axis=2, full=True, **options)
+    assert ssim(one, two) == pytest.approx(theirs[5:-5, 5:-5].mean(), abs=1e-9)
+    assert psnr(one, two) == pytest.approx(peak_signal_noise_ratio(one, two, data_range=255))
 
 
 def test_ms_ssim_needs_five_scales() -> None:
