@@ -182,6 +182,7 @@ class EngineModel(BaseModel):
         self.skipped += 1
         term = soundness.culprit(self.losses, self.networks)
         said = soundness.said_by_all(f"{term} ({soundness.listed(self.files)})" if term else "", distributed=self.opt["dist"])
+        said = said or "the norm of the gradients overflows"
         allowed = int(self.train_options.get("skip_nonfinite", 0))
         if self.skipped <= allowed:
             get_root_logger().warning("iteration %d left out (%d of %d that may be): %s", self.iteration, self.skipped, allowed, said)

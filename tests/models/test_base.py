@@ -86,19 +86,27 @@ def infinite_slope(output: Tensor) -> Tensor:
     return (output.sum() * 0).sqrt()  # 0, whose derivative 1 / (2 sqrt(0)) is infinite
 
 
+def steep(output: Tensor) -> Tensor:
+    return (output - output.detach()).sum() * 1e30  # 0, and gradients near 1e31, whose squares pass 3.4e38
+
+
 def same(before: dict[str, Tensor], after: dict[str, Tensor]) -> bool:
     return before.keys() == after.keys() and all(torch.equal(value, after[name]) for name, value in before.items())
 
 
 @pytest.mark.parametrize(
     ("loss", "said"),
-    [(nan, r"loss term l_toy is nan"), (infinite_slope, r"the gradient of 0\.weight in network_g is not finite")],
+    [
+        (nan, r"loss term l_toy is nan \(clip/2_0\.png, clip/2_1\.png\)"),
+        (infinite_slope, r"the gradient of 0\.weight in network_g is not finite \(clip/2_0\.png, clip/2_1\.png\)"),
+        (steep, r"the norm of the gradients overflows"),
+    ],
 )
 def test_a_step_that_is_not_finite_stops_the_run(make: Make, tmp_path: Path, loss: Callable[[Tensor], Tensor], said: str) -> None:
     model = make()
     assert step(model, 1)
     before = model.everything()
-    with pytest.raises(NonFiniteError, match=rf"^iteration 2: {said} \(clip/2_0\.png, clip/2_1\.png\); .*skip_nonfinite") as caught:
+    with pytest.raises(NonFiniteError, match=rf"^iteration 2: {said}; .*skip_nonfinite") as caught:
         step(model, 2, loss)
     assert "\n" not in str(caught.value)
     after = model.everything()
