@@ -53,6 +53,16 @@ def test_perceptual_and_style_equal_the_public_numbers(index: int, goldens: Gold
     assert picture.grad.abs().sum().item() == pytest.approx(case["grad_abs_sum"], rel=1e-4)
 
 
+@pytest.mark.parametrize("index", [0, 1, 3])
+def test_every_layer_equals_its_public_numbers(index: int, goldens: Goldens, pair: Pair, vgg: State) -> None:
+    case = goldens["perceptual"][index]
+    for layer, wanted in case["per_layer_unweighted"].items():
+        loss = PerceptualLoss({layer: 1.0}, style_weight=1.0, criterion=case["criterion"])
+        loss.load_vgg(vgg)
+        with torch.no_grad():
+            assert [term.item() for term in loss(*pair)] == pytest.approx(wanted, rel=1e-4), layer
+
+
 def test_gradient_equals_the_public_one(parity_dir: Path, goldens: Goldens, pair: Pair, vgg: dict[str, Tensor]) -> None:
     case = goldens["perceptual"][1]
     loss = EASFFNetPerceptualLoss(case["layer_weights"], perceptual_weight=10.0, style_weight=1.0)
