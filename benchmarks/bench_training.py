@@ -7,9 +7,9 @@ step     DMSASFFNetLite as options/train/keyframes_lite.yml trains it, batch 8 o
            fp32      our engine: channels-last memory, clipping, a check of every step for NaN
            recipe    as the options say: bfloat16 besides
            compiled  and compiled, with fused AdamW
-keep     KEEP's third stage, options/train/keep_stage3.yml, of published widths. On a CPU at 256 px with 3 frames, which fits into 8 GB (with
-         2, the bfloat16 weight gradients of 3-D convolutions are NaN at times, torch 2.15 on CPUs); on a GPU at 512 px with 8 frames. Without
-         the LPIPS term, whose weights would have to be fetched, and from random weights.
+keep     KEEP's third stage, options/train/keep_stage3.yml, of published widths, from random weights and without the LPIPS term, whose
+         weights would have to be fetched. On a GPU at 512 px with 8 frames; on a CPU at 256 px with 3, which fits into 8 GB (with 2 frames
+         the bfloat16 weight gradients of 3-D convolutions are NaN at times, torch 2.15 on CPUs)
            plain     float32, contiguous memory, eager, as BasicSR's loop runs a model
            recipe    channels-last memory and bfloat16
 scaling  30 steps of `recipe`, batch 4 a process, in one process and in two (gloo on CPUs, nccl on GPUs)
