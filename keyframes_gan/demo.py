@@ -96,7 +96,12 @@ def main(argv: Sequence[str]) -> int:
     outcome = restore_video(compressed, restored, Settings(), compare=comparison)
     write_sheet((original, compressed, restored), folder / "contact_sheet.png")
     settings = measure.Settings(
-        gt_path=original, inference_path=restored, compressed_path=compressed, output=folder, metrics=("psnr", "ssim"), regions=("whole", "face")
+        gt_path=original,
+        inference_path=restored,
+        compressed_path=compressed,
+        output=folder,
+        metrics=("psnr", "ssim"),
+        regions=("whole", "face"),
     )
     summary = measure.measure_folders(settings)
     measure.print_summary(summary)
