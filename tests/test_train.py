@@ -7,6 +7,7 @@ import logging
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -59,6 +60,7 @@ GAN = (
     "train:optim_d={type: Adam, lr: 1e-3}",
     "train:gan_opt={type: MultiScaleGANLoss, gan_type: hinge, loss_weight: 0.1}",
 )
+HALF = ("train:precision=fp16", "train:optim_g:fused=true", "train:skip_nonfinite=1")
 UNLIMITED = ("train:clip_grad_norm=null", "train:warmup_iter=-1")
 
 Run = Callable[..., Path]
@@ -139,7 +141,7 @@ def test_training_learns_something_and_averages(run: Run) -> None:
     assert (folder / "models" / "net_g_best.safetensors").is_file()
 
 
-@pytest.mark.parametrize("extra", [(), GAN], ids=["plain", "gan"])
+@pytest.mark.parametrize("extra", [(), GAN, HALF], ids=["plain", "gan", "fp16"])
 def test_a_resumed_run_equals_an_uninterrupted_one(run: Run, extra: tuple[str, ...]) -> None:
     straight = run("name=straight", *extra)
     folder = run("name=resumed", *extra)
@@ -416,6 +418,24 @@ def test_two_processes_train_a_gan(file: Path, repo_root: Path, tmp_path: Path) 
     done = torchrun(2, file, repo_root, ["--force_yml", *chunks, *GAN])
     assert done.returncode == 0, done.stderr
     assert {path.name for path in (tmp_path / "experiments" / "run" / "models").glob("*_2.pth")} == {"net_g_2.pth", "net_d_2.pth"}
+
+
+def test_a_loss_that_is_not_finite_stops_all_processes(file: Path, repo_root: Path, tmp_path: Path) -> None:
+    done = torchrun(2, file, repo_root, ["--force_yml", "train:optim_g={type: SGD, lr: 1e30}", *UNLIMITED])
+    assert done.returncode != 0
+    assert re.search(r"error: iteration \d: process 0: loss term l_pix is .*\); process 1: loss term l_pix is", done.stderr)
+    assert {path.name[-12:] for path in (tmp_path / "experiments" / "run").glob("nonfinite_*.pt")} == {"_process0.pt", "_process1.pt"}
+
+
+def test_processes_of_slurm_train_together(file: Path, repo_root: Path, tmp_path: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1]), "SLURM_NTASKS": "2"}
+    line = [*command(0, file, ["--launcher", "slurm", "--force_yml", "train:total_iter=2", "num_gpu=2"])]
+    ranks = [{"SLURM_PROCID": rank, "SLURM_LOCALID": rank} for rank in ("0", "1")]
+    tasks = [subprocess.Popen(line, cwd=repo_root, env={**ENVIRONMENT, **meeting, **rank}) for rank in ranks]
+    assert [task.wait(timeout=240) for task in tasks] == [0, 0]
+    assert (state(tmp_path / "experiments" / "run", 2)["samples"], state(tmp_path / "experiments" / "run", 2)["world_size"]) == (16, 2)
 
 
 def test_wrong_options_stop_all_processes(file: Path, repo_root: Path) -> None:
