@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-import torch
-
 from keyframes_gan import metrics, weights
 from keyframes_gan.circumstances import PACKAGES, circumstances
 from keyframes_gan.errors import WeightsError
@@ -23,6 +21,8 @@ FLOW = "OpenCV DIS, medium preset, on grey pictures; RAFT (torchvision, large, 1
 
 def protocol(settings: Settings, names: Iterable[str]) -> dict[str, Any]:
     """Return the protocol of measuring the metrics `names` (those that could be taken) with these settings, as plain data."""
+    import torch  # noqa: PLC0415  # worker processes import this module, but need torch for some metrics only
+
     chosen = [metrics.find(name) for name in names]
     with_faces = settings.regions != (WHOLE,) or any(metric.uses_faces for metric in chosen)
     return {

@@ -10,7 +10,7 @@ from operator import add
 from typing import Literal
 
 import numpy as np
-from scipy import stats
+from scipy.special import stdtrit
 
 from keyframes_gan.metrics import Metric
 from keyframes_gan.metrics.clips import ClipScore, Value
@@ -91,7 +91,7 @@ def _statistics(middle: float, values: Sequence[float], over: Literal["frames", 
 
 def _interval(middle: float, error: float, count: int) -> tuple[float, float]:
     """Return the confidence interval around a mean with the standard error `error` from `count` independent values."""
-    half = float(stats.t.ppf(0.5 + CONFIDENCE / 2, count - 1)) * error
+    half = float(stdtrit(count - 1, 0.5 + CONFIDENCE / 2)) * error
     return middle - half, middle + half
 
 

@@ -142,3 +142,14 @@ def test_tlpips_compares_steps(on_vgg: LPIPS, pictures: list[np.ndarray], monkey
     boxes = [[(0, 0, 80, 64)]] * 3
     assert run(split, boxes=boxes)[1:] == pytest.approx(expected[1:], rel=1e-3)
     assert [value is None for value in run(whole, cuts=[True, False, True])] == [True, False, True]
+
+
+@pytest.mark.gpu
+def test_the_gpu_gives_the_same(on_vgg: LPIPS, pictures: list[np.ndarray]) -> None:
+    if not torch.cuda.is_available():
+        pytest.skip("CUDA is not available")
+    expected = NetworkScorer(on_vgg, 64, "cpu").many(pictures[:2], pictures[2:])
+    try:
+        assert NetworkScorer(on_vgg, 64, "cuda").many(pictures[:2], pictures[2:]) == pytest.approx(expected, rel=1e-2)
+    finally:
+        on_vgg.cpu()
