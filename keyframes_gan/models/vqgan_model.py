@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch._functorch import config
 
 from keyframes_gan.models.adversarial import SignedModel, Terms
 from keyframes_gan.models.base import Batch
@@ -19,6 +20,11 @@ from losses.gan_loss import adaptive_weight
 
 class VQGANModel(SignedModel):
     """Trains a `VQAutoEncoder` on good pictures, and validates how well it gives them back."""
+
+    def optimize_parameters(self, current_iter: int) -> None:
+        """Make one step, in which gradients are asked for twice: once at the last layer, for the adaptive weight."""
+        with config.patch(donated_buffer=False):  # else a compiled backward pass overwrites what the second one needs
+            super().optimize_parameters(current_iter)
 
     def terms(self, chunk: Batch) -> tuple[Terms, Tensor]:
         """Return pixel, perceptual and codebook terms, and the reconstruction (N, 3, H, W)."""
