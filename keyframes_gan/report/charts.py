@@ -16,6 +16,7 @@ from markupsafe import Markup
 WIDTH, HEIGHT = 400, 250
 LEFT, RIGHT, TOP, BOTTOM = 52, 10, 10, 40
 TICKS = 5
+LONGEST_LABEL = 6
 MOST_MARKERS = 24
 """Lines of more points are drawn without markers."""
 MOST_POINTS = 400
@@ -120,16 +121,25 @@ def _axes(across: Scale, up: Scale, x: Axis, y: Axis) -> str:
     for value in ticks(up.low, up.high):
         at = up(value)
         parts.append(f'<path class="grid" d="M{LEFT} {at:.1f}H{WIDTH - RIGHT}"/>')
-        parts.append(f'<text x="{LEFT - 6}" y="{at + 4:.1f}" text-anchor="end">{value:g}</text>')
+        parts.append(f'<text x="{LEFT - 6}" y="{at + 4:.1f}" text-anchor="end">{_short(value)}</text>')
     for value in ticks(across.low, across.high, log=x.log):
         at = across(value)
         parts.append(f'<path class="grid" d="M{at:.1f} {TOP}V{HEIGHT - BOTTOM}"/>')
-        parts.append(f'<text x="{at:.1f}" y="{HEIGHT - BOTTOM + 15}" text-anchor="middle">{value:g}</text>')
+        parts.append(f'<text x="{at:.1f}" y="{HEIGHT - BOTTOM + 15}" text-anchor="middle">{_short(value)}</text>')
     middle = (TOP + HEIGHT - BOTTOM) / 2
     parts.append(f'<text class="title" x="{(LEFT + WIDTH - RIGHT) / 2}" y="{HEIGHT - 6}" text-anchor="middle">{escape(x.label)}</text>')
     turned = f'transform="rotate(-90 12 {middle})"'
     parts.append(f'<text class="title" x="12" y="{middle}" text-anchor="middle" {turned}>{escape(y.label)}</text>')
     return "".join(parts)
+
+
+def _short(value: float) -> str:
+    """Return a tick's label, at most about six characters: 0.00075 becomes 7.5e-4."""
+    text = f"{value:g}"
+    if len(text) <= LONGEST_LABEL:
+        return text
+    mantissa, exponent = f"{value:.5e}".split("e")
+    return f"{float(mantissa):g}e{int(exponent)}"
 
 
 def _drawn(line: Line, across: Scale, up: Scale, x: Axis, y: Axis) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from xml.etree import ElementTree
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -55,6 +56,15 @@ def test_points_lie_where_their_values_say() -> None:
     assert x1 - x0 == pytest.approx(x2 - x1, abs=0.2)
     assert y1 < y2 < y0
     assert len(drawn(svg, "dot")) == 3
+
+
+@pytest.mark.parametrize("size", [1e-5, 0.00125, 0.3, 7.0, 4e4, 2e7])
+def test_labels_are_short_and_say_the_value(size: float) -> None:
+    svg = line_chart([Line("a", ((0, size), (1, 2 * size)), 0)], Axis("x"), Axis("y"))
+    labels = [str(part.text) for part in ElementTree.fromstring(svg).iter("text") if part.get("text-anchor") == "end"]
+    assert max(map(len, labels)) <= 7
+    steps = np.diff([float(label) for label in labels])
+    assert steps == pytest.approx(steps[0])
 
 
 def test_long_lines_are_thinned_and_have_no_markers() -> None:
