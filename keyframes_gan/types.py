@@ -27,7 +27,7 @@ BoolArray = npt.NDArray[np.bool_]
 IMAGE_RANK = 3
 CLIP_RANK = 4
 LANDMARK_COUNTS = (5, 68)
-Template = Literal["paper", "eyes", "ffhq"]
+Template = Literal["paper", "eyes", "ffhq", "upright"]
 """How a face is placed in its crop; `keyframes_gan.faces.align` says what each of them means."""
 CROP_SIZES = (256, 384, 512, 768, 1024)
 """Sides in pixels of the crops that fully convolutional restorers are fed; all are multiples of 64."""
@@ -246,7 +246,10 @@ class Restorer(Protocol):
         """Return the state with which a new track begins."""
 
     def restore(self, clip: FaceClip, state: Any) -> npt.NDArray[np.uint8]:  # noqa: ANN401
-        """Return the restored crops, uint8 (T, S, S, 3), and update `state` in place; not when it fails, memory running out included."""
+        """Return the restored crops, uint8 (T, S, S, 3), and update `state` in place; not when it fails, memory running out included.
+
+        A restorer that enlarges may return (T, R, R, 3) with R > S: the same squares in more pixels.
+        """
 
 
 @runtime_checkable
@@ -255,6 +258,43 @@ class BatchRestorer(Restorer, Protocol):
 
     def restore_many(self, clips: Sequence[FaceClip], states: Sequence[Any]) -> list[npt.NDArray[np.uint8]]:
         """Return what `restore` would for each clip with its state. Clips may differ in length and size."""
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What a restorer that chooses did with one face in one frame, and why.
+
+    `width_px` of the face in the frame; `sharpness` as variance of the Laplacian and `noise` as standard deviation, in levels of 255;
+    `expert` by its name in the options, "none" when the face was left as it is; `seconds`: this face's share of the expert's time.
+    """
+
+    width_px: float
+    sharpness: float
+    noise: float
+    expert: str
+    reason: str
+    seconds: float = 0.0
+
+    @property
+    def left(self) -> bool:
+        """Whether the face was left as it is."""
+        return self.expert == "none"
+
+    def as_json(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        measured = {"w": round(self.width_px, 1), "q": round(self.sharpness, 1), "noise": round(self.noise, 2)}
+        return {**measured, "expert": self.expert, "reason": self.reason, "ms": round(1000 * self.seconds, 1)}
+
+    def __str__(self) -> str:
+        return f"{self.expert} w {self.width_px:.0f} q {self.sharpness:.0f} n {self.noise:.1f}"
+
+
+@runtime_checkable
+class DecidingRestorer(Restorer, Protocol):
+    """A restorer that decides for every face what to do with it, and can say so."""
+
+    def decision(self, state: Any, index: int) -> Decision | None:  # noqa: ANN401
+        """Return what was decided for the track with that state in the frame `index`, if that was a short while ago."""
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,10 @@ The third is the one that most restorers of still faces were trained on:
     ffhq    eye centres, nose tip and mouth corners as near as a similarity brings them (least squares; Umeyama, PAMI 1991) to where
             they lie on average in FFHQ (Karras et al., CVPR 2019), as published for crops of 512 pixels (`FFHQ_POINTS`)
 
+The fourth leaves pixels as they are, for networks that enlarge and for measurements:
+
+    upright  a window around the face's box (`box_of`), moved by whole pixels; scaled down if box and margin do not fit in, never up
+
 Convention: see `keyframes_gan.types`. `to_crop` maps frame (x, y) to crop (x, y).
 """
 
@@ -49,6 +53,12 @@ FFHQ_POINTS = ((192.98138, 239.94708), (318.90277, 240.1936), (256.63416, 314.01
 """Template "ffhq": eye centres, nose tip and mouth corners (left of the picture first) in a crop of `FFHQ_SIZE` pixels."""
 FFHQ_SIZE = 512
 
+BOX_WIDTH, BOX_RISE = 2.86, 0.12
+"""dlib's HOG box in units of the landmarks' spread: its width, and how far its centre lies above their mean (medians of 150 faces)."""
+BOX_MARGIN = 1.5
+"""Template "upright": side of the least crop in units of that box."""
+
+ONE_SPOT = "expected landmarks of a face, got all on one spot; use another detector or leave this frame out"
 DOT = 255
 MINIFY_SIGMA = 0.4
 """Standard deviation of the low-pass before minifying by f, in source pixels, is this times sqrt(f^2 - 1)."""
@@ -58,7 +68,7 @@ BORDERS: dict[str, int] = {"reflect": cv2.BORDER_REFLECT_101, "black": cv2.BORDE
 
 @dataclass(frozen=True)
 class CropSpec:
-    """How a face is cut out: the `template` ("paper", "eyes" or "ffhq") and the side of the square crop in pixels."""
+    """How a face is cut out: the `template` ("paper", "eyes", "ffhq" or "upright") and the side of the square crop in pixels."""
 
     template: Template = "eyes"
     size: int = 256
@@ -82,6 +92,8 @@ class CropSpec:
             return self._paper(points)
         if self.template == "ffhq":
             return self._ffhq(np.asarray(points, np.float64))
+        if self.template == "upright":
+            return self._upright(np.asarray(points, np.float64))
         return self._eyes(np.asarray(points, np.float64))
 
     def _paper(self, points: npt.NDArray[Any]) -> Matrix:
@@ -101,10 +113,17 @@ class CropSpec:
         (x, y), (u, v) = (source - source_middle).T, (target - target_middle).T
         along, across = float((x * u + y * v).sum()), float((y * u - x * v).sum())
         if along == across == 0:
-            msg = "expected landmarks of a face, got all on one spot; use another detector or leave this frame out"
-            raise FaceError(msg)
+            raise FaceError(ONE_SPOT)
         linear = np.array([[along, across], [-across, along]], np.float64) / float((x * x + y * y).sum())
         return np.column_stack([linear, target_middle - linear @ source_middle])
+
+    def _upright(self, points: npt.NDArray[np.float64]) -> Matrix:
+        low, high = np.split(box_of(points).astype(np.float64), 2)
+        if high[0] <= low[0]:
+            raise FaceError(ONE_SPOT)
+        scale = min(self.size / (BOX_MARGIN * (high[0] - low[0])), 1.0)
+        shift = (self.size - 1) / 2 - scale * (low + high) / 2
+        return np.column_stack([scale * np.eye(2), np.rint(shift) if scale == 1 else shift])
 
     def _similarity(self, direction: npt.NDArray[np.float64], middle: npt.NDArray[np.float64], distance: float) -> Matrix:
         if distance <= 0:
@@ -130,6 +149,22 @@ def five_points(points: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
     given = np.asarray(points, np.float64)
     eyes = (given[LEFT_EYE].mean(axis=0), given[RIGHT_EYE].mean(axis=0))
     return np.stack([*eyes, given[NOSE_TIP], given[MOUTH_LEFT], given[MOUTH_RIGHT]])
+
+
+def roll_of(points: npt.NDArray[np.floating]) -> float:
+    """Return the roll of a face, radians, clockwise positive, from the line through its eyes."""
+    right = points[RIGHT_EYE].mean(axis=0) - points[LEFT_EYE].mean(axis=0)
+    return float(np.arctan2(right[1], right[0]))
+
+
+def box_of(points: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:
+    """Return the float32 (4,) box that dlib's HOG detector would draw around these landmarks, free of its 20 % steps."""
+    mean = points.mean(axis=0)
+    spread = float(np.sqrt(((points - mean) ** 2).sum(axis=1).mean()))
+    angle = roll_of(points)
+    centre = mean + BOX_RISE * spread * np.array([np.sin(angle), -np.cos(angle)])
+    half = 0.5 * BOX_WIDTH * spread
+    return np.concatenate([centre - half, centre + half]).astype(np.float32)
 
 
 def native_size(points: npt.NDArray[Any], sizes: Sequence[int], *, template: Template = "eyes") -> int:
@@ -165,6 +200,11 @@ def rescaled(to_crop: Matrix, *, frame: float = 1.0, crop: float = 1.0) -> Matri
 def shifted(to_crop: Matrix, left: int, top: int) -> Matrix:
     """Return the matrix for the part of the frame whose top left pixel is (`left`, `top`)."""
     return np.column_stack([to_crop[:, :2], to_crop[:, 2] + to_crop[:, :2] @ np.array([left, top], np.float64)])
+
+
+def joined(first: Matrix, second: Matrix) -> Matrix:
+    """Return the (2, 3) matrix that does what `first` does and then what `second` does."""
+    return np.column_stack([second[:, :2] @ first[:, :2], second[:, :2] @ first[:, 2] + second[:, 2]])
 
 
 def transform_points(points: npt.NDArray[Any], matrix: Matrix) -> Points:
@@ -221,6 +261,12 @@ def _prefiltered(rgb: Image, to_crop: Matrix, size: int) -> tuple[Image, Matrix]
         return rgb, to_crop
     matrix = shifted(to_crop, left, top)
     return cv2.GaussianBlur(rgb[top:bottom, left:right], (0, 0), sigma), matrix
+
+
+def enlarged(picture: Image, side: int) -> Image:
+    """Return a square picture enlarged to `side` pixels (bicubic), or itself."""
+    done: Image = picture if len(picture) == side else cv2.resize(picture, (side, side), interpolation=cv2.INTER_CUBIC)
+    return done
 
 
 def bounds(to_crop: Matrix, size: int, shape: tuple[int, ...], *, margin: int = 0) -> tuple[int, int, int, int]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from keyframes_gan.faces.align import LEFT_EYE, RIGHT_EYE, bounds, crop, invert, rescaled, scale_of, shifted, transform_points
+from keyframes_gan.faces.align import bounds, box_of, crop, invert, rescaled, roll_of, scale_of, shifted, transform_points
 from keyframes_gan.faces.dlib_models import LANDMARKS_68, shared
 
 if TYPE_CHECKING:
@@ -19,14 +19,12 @@ if TYPE_CHECKING:
 
     from keyframes_gan.types import Image, Matrix, Points
 
+__all__ = ["Landmarker", "box_of", "roll_of"]
+
 PATCH = 288
 FACE_IN_PATCH = 144
 BOXES = ((0.0, 0.0, 1.0), (0.03, 0.02, 1.03), (-0.03, 0.02, 0.97), (0.02, -0.03, 0.98), (-0.02, -0.03, 1.04))
 """Shift (x, y, as parts of the box) and relative size of the boxes whose answers are averaged."""
-
-BOX_WIDTH = 2.86
-BOX_RISE = 0.12
-"""dlib's HOG box in units of the landmarks' spread: its width, and how far its centre lies above their mean (medians of 150 faces)."""
 
 
 class Landmarker:
@@ -94,19 +92,3 @@ def _patch(rgb: Image, to_patch: Matrix) -> npt.NDArray[np.uint8]:
     patch = crop(rgb, matrix, PATCH, interpolation=cv2.INTER_LINEAR, antialias=False, border="black")
     grey: npt.NDArray[np.uint8] = cv2.cvtColor(patch, cv2.COLOR_RGB2GRAY)
     return grey
-
-
-def roll_of(points: npt.NDArray[np.floating]) -> float:
-    """Return the roll of a face, radians, clockwise positive, from the line through its eyes."""
-    right = points[RIGHT_EYE].mean(axis=0) - points[LEFT_EYE].mean(axis=0)
-    return float(np.arctan2(right[1], right[0]))
-
-
-def box_of(points: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:
-    """Return the float32 (4,) box that dlib's HOG detector would draw around these landmarks, free of its 20 % steps."""
-    mean = points.mean(axis=0)
-    spread = float(np.sqrt(((points - mean) ** 2).sum(axis=1).mean()))
-    angle = roll_of(points)
-    centre = mean + BOX_RISE * spread * np.array([np.sin(angle), -np.cos(angle)])
-    half = 0.5 * BOX_WIDTH * spread
-    return np.concatenate([centre - half, centre + half]).astype(np.float32)

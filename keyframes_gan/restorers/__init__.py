@@ -39,6 +39,11 @@ RESTORERS: dict[str, tuple[str, str]] = {
         "keyframes_gan.restorers.keep",
         "KEEP (ECCV 2024), video at 512 px, steady from clip to clip; not for commercial use; fetches the public weights; wants a GPU",
     ),
+    "srnet": ("keyframes_gan.restorers.srnet", "SRNet: small faces (50 to 150 px), four times as large, frame by frame"),
+    "routed": (
+        "keyframes_gan.restorers.routed",
+        "every face to the restorer that suits its size and sharpness (options/infer/routed.yml), with the reason in the report",
+    ),
     "none": ("keyframes_gan.restorers.none", "gives the crops back unchanged: shows what the pipeline itself costs and keeps"),
 }
 

@@ -233,3 +233,42 @@ def test_feather_is_one_inside_and_fades_to_the_border() -> None:
     np.testing.assert_allclose(mask, mask.T)
     with pytest.raises(ValueError, match="read-only"):
         mask[0, 0] = 1
+
+
+def upright_face(width: float, x: float, y: float) -> npt.NDArray[np.float64]:
+    """Landmarks whose box is `width` pixels wide, its centre at (x, y)."""
+    raw = np.random.default_rng(4).uniform(0, 1, (68, 2))
+    box = align.box_of(raw)
+    placed: npt.NDArray[np.float64] = (raw - (box[:2] + box[2:]) / 2) * (width / (box[2] - box[0])) + [x, y]
+    return placed
+
+
+def test_upright_crops_are_windows_of_the_frame() -> None:
+    frame = np.random.default_rng(0).integers(0, 256, (200, 300, 3), np.uint8)
+    for x, y in ((150.0, 100.0), (150.4, 99.7), (120.49, 80.51)):
+        face = upright_face(60, x, y)
+        matrix = align.CropSpec("upright", 96).to_crop(face)
+        np.testing.assert_array_equal(matrix[:, :2], np.eye(2))
+        np.testing.assert_array_equal(matrix[:, 2], np.rint(matrix[:, 2]))
+        left, top = (-matrix[:, 2]).astype(int)
+        np.testing.assert_array_equal(align.crop(frame, matrix, 96), frame[top : top + 96, left : left + 96])
+        assert abs(left + 47.5 - x) <= 0.5
+        assert abs(top + 47.5 - y) <= 0.5
+
+
+def test_upright_crops_are_as_large_as_the_face_needs_and_never_enlarged() -> None:
+    sizes = (64, 96, 128)
+    for width, size in ((20, 64), (42, 64), (43, 96), (64, 96), (65, 128), (200, 128)):
+        assert align.native_size(upright_face(width, 0, 0), sizes, template="upright") == size
+    assert align.scale_of(align.CropSpec("upright", 128).to_crop(upright_face(20, 0, 0))) == 1
+    assert align.scale_of(align.CropSpec("upright", 120).to_crop(upright_face(160, 0, 0))) == pytest.approx(0.5, rel=1e-4)
+    with pytest.raises(FaceError, match="all on one spot"):
+        align.CropSpec("upright", 64).to_crop(np.ones((68, 2)))
+
+
+def test_joined_matrices_do_one_after_the_other() -> None:
+    rng = np.random.default_rng(1)
+    first, second = rng.normal(size=(2, 2, 3))
+    points = rng.normal(size=(5, 2)).astype(np.float32)
+    one_by_one = align.transform_points(align.transform_points(points, first), second)
+    np.testing.assert_allclose(align.transform_points(points, align.joined(first, second)), one_by_one, atol=1e-4)
