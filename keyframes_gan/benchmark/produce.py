@@ -57,12 +57,13 @@ def degrade(case: Case) -> None:
         return
     case.folder.mkdir(parents=True, exist_ok=True)
     if case.scale == 1:
-        compress(case.original, case.given, crf=case.made.crf, preset=case.made.preset, kinds=(), threads=1, steady=True)
+        made = case.made
+        compress(case.original, case.given, crf=made.crf, preset=made.preset, kinds=(), threads=1, steady=True, gop=made.gop)
     else:
         with VideoReader(case.original) as reader:
-            frames = [reader.info.width // case.scale, reader.info.height // case.scale]
-            smaller = _sized(reader, (frames[0], frames[1]), cv2.INTER_AREA)
-            _write(smaller, case.given, reader, Encoding(crf=case.made.crf, preset=case.made.preset, threads=1, steady=True))
+            size = reader.info.width // case.scale, reader.info.height // case.scale
+            encoding = Encoding(crf=case.made.crf, preset=case.made.preset, threads=1, steady=True, gop=case.made.gop)
+            _write(_sized(reader, size, cv2.INTER_AREA), case.given, reader, encoding)
     cache.note(case.given, wanted, {})
 
 

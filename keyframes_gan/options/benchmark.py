@@ -45,10 +45,14 @@ DataSet = Annotated[PortraitSet | VideoSet | PairedSet, Field(discriminator="typ
 
 
 class Degradation(Section):
-    """How a video is made worse: reduced to 1/`scale` of its size, then encoded with x264."""
+    """How a video is made worse: reduced to 1/`scale` of its size, then encoded with x264.
+
+    `gop`: most frames from one key frame to the next, 0 for x264's choice (250, and at cuts).
+    """
 
     crf: Annotated[int, Field(ge=0, le=51)]
     preset: Preset = "medium"
+    gop: Count = 0
     scale: Annotated[int, Field(ge=1, le=4)] = 1
 
 

@@ -24,6 +24,7 @@ def compress(
     kinds: Collection[str] = KINDS,
     threads: int = 0,
     steady: bool = False,
+    gop: int = 0,
 ) -> None:
     """Encode `source` with x264 at `crf` into `target`: the same timestamps, colour tags, sound and subtitles.
 
@@ -39,12 +40,13 @@ def compress(
         kinds: which of "audio" and "subtitle" to carry over.
         threads: encoder threads, 0 for as many as there are cores.
         steady: the same bits from run to run, see `Encoding`.
+        gop: most frames from one key frame to the next, 0 for x264's choice.
 
     Raises:
         UserError: `crf` or `preset` out of range.
         MediaError: the source cannot be read to its end, or the target cannot be written.
     """
-    encoding = Encoding(crf=crf, preset=preset, threads=threads, steady=steady)
+    encoding = Encoding(crf=crf, preset=preset, threads=threads, steady=steady, gop=gop)
     with VideoReader(source) as reader:
         writer = VideoWriter(
             target,

@@ -57,6 +57,7 @@ class Encoding:
             with full chroma ("yuv444p") instead, because 4:2:0 cannot express their size.
         threads: encoder threads, 0 for as many as there are cores.
         steady: h264 only, the same bits from run to run: x264 leaves out what it does with AVX-512 in an order of chance.
+        gop: most frames from one key frame to the next, 0 for the encoder's own choice (x264 and x265: 250).
     """
 
     codec: str = "h264"
@@ -65,6 +66,7 @@ class Encoding:
     pixel_format: str = "yuv420p"
     threads: int = 0
     steady: bool = False
+    gop: int = 0
 
     def __post_init__(self) -> None:
         if self.codec not in _ENCODERS:
@@ -76,6 +78,9 @@ class Encoding:
         if self.preset not in _SVT_PRESETS:
             msg = f"preset: expected one of {', '.join(_SVT_PRESETS)}, got {self.preset!r}"
             raise UserError(msg)
+        if self.gop < 0:
+            msg = f"gop: expected 0 (the encoder's own choice) or more frames, got {self.gop}"
+            raise UserError(msg)
 
     @property
     def encoder(self) -> str:
@@ -83,12 +88,13 @@ class Encoding:
         return _ENCODERS[self.codec]
 
     def options(self) -> dict[str, str]:
-        """Return the encoder's private options."""
+        """Return the encoder's options."""
+        distance = {"g": f"{self.gop}"} if self.gop else {}
         if self.codec == "ffv1":
-            return {"level": "3", "slicecrc": "1"}
+            return {"level": "3", "slicecrc": "1", **distance}
         if self.codec == "av1":
-            return {"crf": f"{self.crf:g}", "preset": _SVT_PRESETS[self.preset]}
-        common = {"crf": f"{self.crf:g}", "preset": self.preset}
+            return {"crf": f"{self.crf:g}", "preset": _SVT_PRESETS[self.preset], **distance}
+        common = {"crf": f"{self.crf:g}", "preset": self.preset, **distance}
         if self.codec == "h264":
             return {**common, "x264-params": "cpu-independent=1"} if self.steady else common
         return {**common, "x265-params": "log-level=none"}

@@ -86,6 +86,14 @@ def test_key_frames_are_numbered_as_shown(portrait_video: Path, tmp_path: Path) 
     assert stream_cost(other).key_frames == keys
 
 
+@pytest.mark.parametrize("gop", [1, 4])
+def test_key_frames_come_as_often_as_asked(portrait_video: Path, tmp_path: Path, gop: int) -> None:
+    compress(portrait_video, tmp_path / "c.mp4", crf=30, kinds=(), gop=gop)
+    assert stream_cost(tmp_path / "c.mp4").key_frames == tuple(range(0, 12, gop))
+    with pytest.raises(UserError, match="gop"):
+        compress(portrait_video, tmp_path / "c.mp4", crf=30, gop=-1)
+
+
 def test_image_files_cost_their_bytes(tmp_path: Path) -> None:
     for number in range(2):
         cv2.imwrite(str(tmp_path / f"{number}.png"), np.full((8, 8, 3), number, np.uint8))
