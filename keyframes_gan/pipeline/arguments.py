@@ -96,6 +96,7 @@ def _add_products(group: argparse._ArgumentGroup) -> Actions:
         add("--report", type=Path, metavar="FILE", help="also write what was done: a page to look at (.html), or numbers (.json)"),
         add("--gt", type=Path, metavar="VIDEO", help="the original, if there is one, for --report FILE.html to measure against"),
         add("--tracks", type=Path, metavar="FILE", help="also write every face of every frame, and what was done with it, as JSON"),
+        add("--faces", type=Path, metavar="DIR", help="images: also write every face before and after, and all on one sheet"),
         add("--no-face", "--no_face", default="error", help="video without any face: error (default), or copy it through"),
     ]
 
@@ -154,7 +155,7 @@ def _add_paper(group: argparse._ArgumentGroup) -> Actions:
 def _add_shared(made: argparse.ArgumentParser) -> None:
     add = made.add_argument
     add("--restorer", default=restorers.DEFAULT, help=f"{', '.join(restorers.names())} (default: {restorers.DEFAULT})")
-    add("--weights", help="other weights: a name from pretrained_models/manifest.yml, or a file")
+    add("--weights", help="other weights: a name from pretrained_models/manifest.yml, or a file (routed: of options)")
     add("--max_keyframes", "--max-keyframes", type=int, default=5, help="key frames remembered per person (default: 5)")
     add("--policy", default="lfu", help="which key frame leaves a full memory: lfu (default), lru, or all (none leaves)")
     known = ", ".join(detectors.names())

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 BOX_COLOR = (0, 255, 0)
 BOX_WIDTH = 0.004
 """Line width of drawn boxes, as a part of the picture's longer side."""
+LABEL_SIZE = 0.0005
+"""Size of the text below them, in OpenCV's units, likewise."""
 PLAIN = "none"
 NETWORK = "realesrgan"
 PLAIN_INTERPOLATION = "lanczos"
@@ -109,11 +111,16 @@ class Canvas:
             whole = cv2.add(picture, change, dtype=cv2.CV_8U)
         cv2.addWeighted(whole, finish.strength, picture, 1 - finish.strength, 0, dst=picture)
 
-    def boxed(self, picture: Image, boxes: Iterable[npt.NDArray[np.float32]]) -> Image:
-        """Return a copy of an output picture with `boxes`, (x0, y0, x1, y1) in pixels of the input frame, drawn on it."""
+    def boxed(self, picture: Image, boxes: Iterable[npt.NDArray[np.float32]], labels: Iterable[str]) -> Image:
+        """Return a copy of an output picture with `boxes`, (x0, y0, x1, y1) in pixels of the input frame, drawn on it, `labels` below."""
         drawn: Image = picture.copy()
         width = max(round(BOX_WIDTH * max(picture.shape)), 1)
-        for box in boxes:
+        for box, label in zip(boxes, labels, strict=True):
             x0, y0, x1, y1 = (round((float(value) + 0.5) * self.scale - 0.5) for value in box)
             cv2.rectangle(drawn, (x0, y0), (x1, y1), BOX_COLOR, width)
+            if label:
+                size = max(LABEL_SIZE * max(picture.shape), 0.3)
+                cv2.putText(
+                    drawn, label, (x0, y1 + round(40 * size)), cv2.FONT_HERSHEY_SIMPLEX, size, BOX_COLOR, max(width // 2, 1), cv2.LINE_AA
+                )
         return drawn

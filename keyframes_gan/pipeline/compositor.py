@@ -17,8 +17,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from keyframes_gan.faces.smooth import SmoothFace, SmoothFrame
+    from keyframes_gan.pipeline.cards import FaceCards
     from keyframes_gan.pipeline.clock import Stopwatch
     from keyframes_gan.pipeline.photos import PhotoAlbum
+    from keyframes_gan.pipeline.routes import Routes
     from keyframes_gan.pipeline.settings import Settings
     from keyframes_gan.types import Restorer
 
@@ -35,10 +37,18 @@ class Compositor:
         album: photos of the people.
         clock: counts seconds per stage.
         framing: how crops lie in the frames; by default as the restorer's template says.
+        cards: shown every face before and after.
     """
 
     def __init__(
-        self, restorer: Restorer, settings: Settings, album: PhotoAlbum, clock: Stopwatch, *, framing: Framing | None = None
+        self,
+        restorer: Restorer,
+        settings: Settings,
+        album: PhotoAlbum,
+        clock: Stopwatch,
+        *,
+        framing: Framing | None = None,
+        cards: FaceCards | None = None,
     ) -> None:
         self._restorer, self._settings, self._album, self._clock = restorer, settings, album, clock
         self._framing = framing or FaceFraming(restorer.spec)
@@ -54,6 +64,7 @@ class Compositor:
             protocol=settings.protocol,
             parser=self._parser,
             min_identity=settings.min_identity,
+            cards=cards,
         )
         self._centre = CentreChooser() if settings.only_center_face else None
         self._gallery = Gallery()
@@ -79,6 +90,11 @@ class Compositor:
     def notes(self) -> list[str]:
         """What happened to the clips, for the user."""
         return self._runner.notes
+
+    @property
+    def routes(self) -> Routes:
+        """Which experts the faces got, where the restorer chooses."""
+        return self._runner.routes
 
     def take(self, slot: Slot) -> None:
         """Take the next decoded frame."""

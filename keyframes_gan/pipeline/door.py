@@ -117,8 +117,11 @@ def _restore_one(given: argparse.Namespace, source: Source, settings: Settings, 
         msg = f"--resume: expected only with a folder of videos, got {given.input}; leave it out"
         raise UserError(msg)
     target = batch.named(given.output, given.suffix)
-    check_targets(given.input, {"-o": target, "--compare": given.compare, "--report": given.report, "--tracks": given.tracks})
-    outcome = restore_video(source, target, settings, compare=given.compare, tracks=given.tracks)
+    check_targets(
+        given.input,
+        {"-o": target, "--compare": given.compare, "--report": given.report, "--tracks": given.tracks, "--faces": given.faces},
+    )
+    outcome = restore_video(source, target, settings, compare=given.compare, tracks=given.tracks, faces=given.faces)
     for note in outcome.notes:
         sys.stderr.write(f"note: {note}\n")
     sys.stdout.write(f"{target}: {batch.summary(outcome)}\n")
@@ -131,7 +134,8 @@ def _restore_one(given: argparse.Namespace, source: Source, settings: Settings, 
 
 
 def _restore_videos(given: argparse.Namespace, settings: Settings) -> int:
-    used = [flag for flag, value in (("--compare", given.compare), ("--report", given.report), ("--tracks", given.tracks)) if value]
+    single = (("--compare", given.compare), ("--report", given.report), ("--tracks", given.tracks), ("--faces", given.faces))
+    used = [flag for flag, value in single if value]
     if used:
         msg = f"{', '.join(used)}: expected only with one video, {given.input} is a folder of videos; leave it out"
         raise UserError(msg)

@@ -125,8 +125,9 @@ def restore_preprocessed(base: Path, crf: int, settings: Settings, *, save_stage
         UserError: there are no preprocessed clips, the restorer cannot be built, or the results cannot be written.
     """
     restorer = build_restorer(settings)
-    if restorer.spec.template == "ffhq":
-        msg = f"--restorer: expected one for crops as preprocessing.py cuts them, got {settings.restorer}, for FFHQ crops; use -i and -o"
+    if restorer.spec.template in ("ffhq", "upright"):
+        kind = restorer.spec.template.upper()
+        msg = f"--restorer: expected one for crops as preprocessing.py cuts them, got {settings.restorer}, for {kind} crops; use -i and -o"
         raise UserError(msg)
     if settings.finish != Finish():
         msg = f"expected the paper's way of putting pictures together, got {settings.finish}; use -i and -o"

@@ -13,7 +13,7 @@ from keyframes_gan.keyframes.fit import fit
 from keyframes_gan.keyframes.memory import KeyframeMemory
 from keyframes_gan.pipeline.canvas import Canvas
 from keyframes_gan.pipeline.framing import FaceFraming, Framing
-from keyframes_gan.types import FaceClip, FloatArray, Image, Matrix, Points, Reference
+from keyframes_gan.types import Decision, FaceClip, FloatArray, Image, Matrix, Points, Reference
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,13 +29,17 @@ STATE_FRAMES = 25
 
 @dataclass
 class Fate:
-    """What became of one face in one frame, and why; `person` is None for a face that nobody asked to restore."""
+    """What became of one face in one frame, and why; `person` is None for a face that nobody asked to restore.
+
+    `decision`: which expert the face got, and why, from a restorer that chooses.
+    """
 
     face: SmoothFace
     person: int | None
     done: str = "passed"
     why: str = ""
     strength: float = 0.0
+    decision: Decision | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Return plain JSON values; coordinates in pixels of the input frame."""
@@ -49,6 +53,7 @@ class Fate:
             "done": self.done,
             "why": self.why,
             "strength": round(self.strength, 3),
+            **({} if self.decision is None else {"route": self.decision.as_json()}),
         }
 
 
@@ -103,11 +108,16 @@ class Slot:
             self._canvas.paste(self.picture, restored, given, to_crop, residual=residual, mask=mask)
         self.waiting -= 1
 
+    def leave(self) -> None:
+        """Take note that one face stays as it is."""
+        self.waiting -= 1
+
     def draw_boxes(self) -> None:
-        """Draw the box of every restored face."""
-        boxes = [box_of(fate.face.points) for fate in self.fates if fate.person is not None]
-        if boxes:
-            self._picture = self._canvas.boxed(self.picture, boxes)
+        """Draw the box of every restored face, with what was decided for it below."""
+        asked = [fate for fate in self.fates if fate.person is not None]
+        if asked:
+            labels = ["" if fate.decision is None else str(fate.decision) for fate in asked]
+            self._picture = self._canvas.boxed(self.picture, [box_of(fate.face.points) for fate in asked], labels)
 
 
 @dataclass
@@ -226,17 +236,30 @@ class Person:
         for one in self._pending[: _count(clip)]:
             one.slot.prepare()
 
-    def paste(self, clip: FaceClip, restored: npt.NDArray[np.uint8], strengths: Sequence[float], masks: FloatArray | None = None) -> None:
+    def paste(
+        self,
+        clip: FaceClip,
+        restored: npt.NDArray[np.uint8],
+        strengths: Sequence[float],
+        masks: FloatArray | None = None,
+        decisions: Sequence[Decision | None] | None = None,
+    ) -> None:
         """Paste the results of the clip that was given out last; only the frames ahead wait then.
 
         Args:
-            clip: as given out.
+            clip: as given out, or the same squares in more pixels.
             restored: uint8 (T, S, S, 3), context and frames ahead included.
             strengths: T numbers, how much of the restored face these are, for the record.
             masks: float32 (T, S, S) in [0, 1], how much of each pixel to show; those of context and frames ahead mean nothing.
+            decisions: T, what the restorer decided for each frame; faces that it left are not pasted.
         """
         pasted, self._pending = self._pending[: _count(clip)], self._pending[_count(clip) :]
         for position, one in enumerate(pasted, clip.context):
+            decision = one.fate.decision = None if decisions is None else decisions[position]
+            if decision is not None and decision.left:
+                one.slot.leave()
+                one.fate.done, one.fate.why = "left", decision.reason
+                continue
             one.slot.paste(
                 restored[position],
                 clip.crops[position],

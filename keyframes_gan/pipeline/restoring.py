@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -9,8 +10,10 @@ import numpy as np
 import torch
 
 from keyframes_gan.errors import UserError
+from keyframes_gan.faces import align
 from keyframes_gan.pipeline.guard import IdentityGuard, weakened
-from keyframes_gan.types import BatchRestorer, FaceClip
+from keyframes_gan.pipeline.routes import Routes
+from keyframes_gan.types import BatchRestorer, DecidingRestorer, FaceClip
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,9 +21,10 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from keyframes_gan.faces.parse import FaceParser
+    from keyframes_gan.pipeline.cards import FaceCards
     from keyframes_gan.pipeline.clock import Stopwatch
     from keyframes_gan.pipeline.people import Person
-    from keyframes_gan.types import FloatArray, Restorer
+    from keyframes_gan.types import Decision, FloatArray, Restorer
 
 PAPER = "paper"
 
@@ -37,12 +41,14 @@ class Runner:
             that frame twice.
         parser: finds the face in the restored crops, so that nothing else of them is shown; None: a soft mask, the same for all.
         min_identity: how alike a restored face must be to its input, 0 to 1; 0 does not look.
+        cards: shown every face before and after.
 
     Attributes:
         clip_length: as given or asked for; halved each time that memory runs out.
         context: frames at the beginning of a clip that the one before has restored.
         ahead: frames at its end that the next one restores.
         notes: what happened, for the user.
+        routes: which experts the faces got, where the restorer chooses.
     """
 
     def __init__(
@@ -55,15 +61,17 @@ class Runner:
         protocol: str = "stream",
         parser: FaceParser | None = None,
         min_identity: float = 0.0,
+        cards: FaceCards | None = None,
     ) -> None:
         self._restorer, self._clock, self._paper = restorer, clock, protocol == PAPER
         self.clip_length = clip_length or restorer.spec.clip_length
         shared = self._shared(overlap)
         self.context, self.ahead = (0, shared) if restorer.spec.looks_ahead else (shared, 0)
-        self._parser, self._min_identity = parser, min_identity
+        self._parser, self._min_identity, self._cards = parser, min_identity, cards
         self._guards: dict[int, IdentityGuard] = {}
         self._together = isinstance(restorer, BatchRestorer)
         self.notes: list[str] = []
+        self.routes = Routes()
 
     def _shared(self, overlap: int | None) -> int:
         if self._paper:
@@ -98,20 +106,35 @@ class Runner:
             return
         with self._clock("align"):
             clips = [person.clip(self.clip_length, 0 if last else min(self.ahead, person.waiting - 1)) for person in people]
+        start = time.perf_counter()
         with self._clock("restore"):
             results = self._restored(clips, [person.state for person in people])
-        for person, clip, restored in zip(people, clips, results, strict=True):
+        share = (time.perf_counter() - start) / len(people)
+        for person, given, restored in zip(people, clips, results, strict=True):
+            clip, decisions = _enlarged(given, restored.shape[1]), self._decisions(person, given)
+            if self._cards is not None:
+                self._cards.add(given, restored, decisions, share)
             with self._clock("identity"):
-                strengths = self._strengths(person.id, clip, restored)
+                left = all(one is not None and one.left for one in decisions[clip.context : len(clip) - clip.ahead])
+                strengths = np.ones(len(clip), np.float32) if left else self._strengths(person.id, clip, restored)
             with self._clock("mask"):
                 masks = self._masks(clip, restored)
             with self._clock("background"):
                 person.prepare(clip)
             with self._clock("paste"):
-                shown = [weakened(one, given, float(part)) for one, given, part in zip(restored, clip.crops, strengths, strict=True)]
-                person.paste(clip, np.stack(shown), strengths.tolist(), masks)
+                shown = [weakened(one, before, float(part)) for one, before, part in zip(restored, clip.crops, strengths, strict=True)]
+                person.paste(clip, np.stack(shown), strengths.tolist(), masks, decisions)
             if self._paper:
                 person.begin_anew()
+
+    def _decisions(self, person: Person, clip: FaceClip) -> list[Decision | None]:
+        """Return and note what the restorer decided for each frame of a clip, nothing for those of context and ahead."""
+        if not isinstance(self._restorer, DecidingRestorer):
+            return [None] * len(clip)
+        decisions = [self._restorer.decision(person.state, clip.first + frame) for frame in range(len(clip))]
+        for frame in range(clip.context, len(clip) - clip.ahead):
+            self.routes.add(person.id, clip.first + frame, decisions[frame])
+        return decisions
 
     def _strengths(self, person: int, clip: FaceClip, restored: npt.NDArray[np.uint8]) -> FloatArray:
         if not self._min_identity:
@@ -167,7 +190,7 @@ class Runner:
                 continue
             self._shrink(part)
             ahead = 0
-        return np.concatenate([clip.crops[: clip.context], *parts, clip.crops[end:]])
+        return _joined([clip.crops[: clip.context], *parts, clip.crops[end:]])
 
     def _refuse_if_least(self, part: FaceClip, error: BaseException) -> None:
         if len(part) - part.context == 1:  # nothing ahead either
@@ -201,6 +224,28 @@ def _part(clip: FaceClip, start: int, end: int, ahead: int) -> FaceClip:
         landmarks=clip.landmarks[taken],
         references=clip.references[taken],
         ahead=ahead,
+    )
+
+
+def _joined(parts: Sequence[npt.NDArray[np.uint8]]) -> npt.NDArray[np.uint8]:
+    """Return the frames of all parts, in the size of the largest."""
+    filled = [part for part in parts if len(part)]
+    side = max(part.shape[1] for part in filled)
+    if len(filled) == 1:
+        return filled[0]
+    return np.concatenate([part if part.shape[1] == side else np.stack([align.enlarged(one, side) for one in part]) for part in filled])
+
+
+def _enlarged(clip: FaceClip, side: int) -> FaceClip:
+    """Return the same squares in `side` pixels, for a restorer that has enlarged them."""
+    factor = side / clip.crops.shape[1]
+    if factor == 1:
+        return clip
+    return replace(
+        clip,
+        crops=np.stack([align.enlarged(crop, side) for crop in clip.crops]),
+        to_crop=np.stack([align.rescaled(matrix, crop=factor) for matrix in clip.to_crop]),
+        landmarks=((clip.landmarks + 0.5) * factor - 0.5).astype(np.float32),
     )
 
 

@@ -15,6 +15,7 @@ from keyframes_gan.errors import FaceError, MediaError
 from keyframes_gan.faces import detectors
 from keyframes_gan.faces.smooth import TrackSmoother, half_window
 from keyframes_gan.faces.track import FaceStream, FaceTracker
+from keyframes_gan.pipeline.cards import FaceCards
 from keyframes_gan.pipeline.clock import Stopwatch
 from keyframes_gan.pipeline.compositor import Compositor
 from keyframes_gan.pipeline.framing import AlignedStream, WholeFraming
@@ -57,6 +58,7 @@ class Outcome:
     mask: str = "soft"
     stage_seconds: dict[str, float] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    routes: list[dict[str, Any]] = field(default_factory=list)
 
     def as_json(self) -> dict[str, Any]:
         """Return plain JSON values."""
@@ -73,6 +75,7 @@ class Outcome:
             "frames_per_second": round(self.frames / self.seconds, 3) if self.seconds else None,
             "stage_seconds": {stage: round(value, 3) for stage, value in self.stage_seconds.items()},
             "notes": self.notes,
+            **({"routes": self.routes} if self.routes else {}),
         }
 
 
@@ -192,6 +195,18 @@ def face_stream(settings: Settings, detector: Detector) -> FaceStream:
     return FaceStream(FaceTracker(detector, every=settings.every, max_faces=settings.max_faces), smoother_of(settings))
 
 
+def cards_of(reader: Reader, folder: Path, settings: Settings) -> FaceCards:
+    """Return what writes the faces of images.
+
+    Raises:
+        MediaError: the input is a video, or the folder cannot be made.
+    """
+    if not isinstance(reader, VideoReader) or not reader.is_pictures:
+        msg = f"--faces: expected an image or a folder of images as -i, got {reader.path}; leave it out, or see --tracks"
+        raise MediaError(msg)
+    return FaceCards(folder, [path.stem for path in picture_paths(reader.path)], settings.restorer)
+
+
 def restore_video(
     source: Source,
     target: Path,
@@ -199,6 +214,7 @@ def restore_video(
     *,
     compare: Path | None = None,
     tracks: Path | None = None,
+    faces: Path | None = None,
     restorer: Restorer | None = None,
     progress: bool = True,
 ) -> Outcome:
@@ -211,6 +227,7 @@ def restore_video(
         settings: what to do.
         compare: also write input and output side by side.
         tracks: also write every face of every frame as JSON (`TracksWriter`).
+        faces: a folder into which to write the faces of images before and after (`FaceCards`).
         restorer: built as `settings` say, for several videos; None builds one.
         progress: draw a progress bar on standard error.
 
@@ -220,7 +237,7 @@ def restore_video(
         WeightsError: the restorer's weights cannot be had.
     """
     clock, start = Stopwatch(), time.perf_counter()
-    check_targets(source if isinstance(source, Path) else None, {"-o": target, "--compare": compare, "--tracks": tracks})
+    check_targets(source if isinstance(source, Path) else None, {"-o": target, "--compare": compare, "--tracks": tracks, "--faces": faces})
     reader = reader_of(source)
     restorer = restorer or build_restorer(settings)
     detector = build_detector(settings)
@@ -229,7 +246,8 @@ def restore_video(
     outcome = Outcome(reader.path, target, settings.restorer)
     with reader, ctrl_c_ends(reader):
         framing = WholeFraming.of(restorer.spec, reader.info) if settings.has_aligned else None
-        compositor = Compositor(restorer, settings, album, clock, framing=framing)
+        cards = None if faces is None else cards_of(reader, faces, settings)
+        compositor = Compositor(restorer, settings, album, clock, framing=framing, cards=cards)
         with Output(reader, target, compare, tracks, settings) as output:
             _run(reader, stream, compositor, output, clock, outcome, progress=progress)
             if not compositor.faces and isinstance(reader, CameraReader):
@@ -237,11 +255,14 @@ def restore_video(
             elif not compositor.faces and settings.no_face == "error":
                 msg = f"{source}: expected a face, found none in {outcome.frames} frames; try --detector dlib-cnn, or --no-face copy"
                 raise FaceError(msg)
+        if cards is not None:
+            cards.finish()
         outcome.notes += [*album.notes(), *compositor.notes, *output.notes]
         if isinstance(reader, CameraReader):
             outcome.dropped = reader.dropped
             outcome.notes += reader.notes
     outcome.faces, outcome.people, outcome.mask = compositor.faces, compositor.people, compositor.mask
+    outcome.routes = compositor.routes.as_json()
     outcome.seconds, outcome.stage_seconds = time.perf_counter() - start, clock.seconds
     return outcome
 

@@ -1,0 +1,215 @@
+"""Routing through the whole pipeline: who is restored, what stays bit for bit, and what the report, the tracks and the boxes say."""
+
+from __future__ import annotations
+
+import json
+from fractions import Fraction
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+import video_inference
+from keyframes_gan import restorers
+from keyframes_gan.demo import portrait_clip
+from keyframes_gan.errors import MediaError, run_door
+from keyframes_gan.faces import align
+from keyframes_gan.faces.align import box_of, enlarged
+from keyframes_gan.faces.smooth import TrackSmoother
+from keyframes_gan.faces.track import FaceStream, FaceTracker
+from keyframes_gan.pipeline.framing import FaceFraming
+from keyframes_gan.pipeline.settings import Finish, Settings
+from keyframes_gan.pipeline.stream import restore_video
+from keyframes_gan.report import write_png
+from keyframes_gan.restorers import routed
+from keyframes_gan.types import FaceClip, Frame, RestorerSpec
+from keyframes_gan.video.pictures import read_picture
+from keyframes_gan.video.write import Encoding
+
+LOSSLESS = Encoding(codec="ffv1")
+SIZE = (640, 360)
+WIDTHS = {0: 180, 1: 120, 2: 80, 3: 30}
+PLACES = {0: (150, 150), 1: (340, 110), 2: (480, 110), 3: (590, 110)}
+OPTIONS = """\
+experts:
+  small: {restorer: brighten, settings: {step: 30}}
+  soft: {restorer: brighten, settings: {step: 50}}
+  sharp: {restorer: brighten, settings: {step: 70}}
+bands:
+  - {from_px: 150, expert: none}
+  - {from_px: 100, soft: soft, sharp: sharp}
+  - {from_px: 50, expert: small}
+  - {from_px: 0, expert: none}
+"""
+
+
+class Brighten:
+    """Enlarges by 2 and brightens."""
+
+    spec = RestorerSpec(
+        name="brighten",
+        summary="brightens",
+        weights=None,
+        crop_sizes=(64, 128, 256, 384),
+        clip_length=8,
+        overlap=0,
+        needs_reference=False,
+        licence="none",
+        residual=True,
+        template="upright",
+    )
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def start(self, track_id: int) -> None:
+        return None
+
+    def restore(self, clip: FaceClip, state: None) -> npt.NDArray[np.uint8]:
+        brighter = np.minimum(clip.crops.astype(int) + self.step, 255).astype(np.uint8)
+        return np.stack([enlarged(crop, 2 * len(crop)) for crop in brighter])
+
+
+@pytest.fixture
+def options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    module = ModuleType("brighten_of_this_test")
+    module.create = lambda *, step, **_: Brighten(step)  # type: ignore[attr-defined]
+    monkeypatch.setitem(__import__("sys").modules, module.__name__, module)
+    monkeypatch.setitem(restorers.RESTORERS, "brighten", (module.__name__, "brightens"))
+    path = tmp_path / "routing.yml"
+    path.write_text(OPTIONS)
+    return path
+
+
+@pytest.fixture
+def source(tmp_path: Path, moving: Any, make_video: Any, follow: Any, face: Any) -> Path:
+    def placed(width: float, x: float, y: float) -> npt.NDArray[np.float32]:
+        unit = face(0, 0, 1)
+        box = box_of(unit)
+        scale = width / float(box[2] - box[0])
+        found: npt.NDArray[np.float32] = face(x, y, scale)
+        return found
+
+    follow(lambda _: [(number, placed(WIDTHS[number], *PLACES[number])) for number in WIDTHS])
+    made: Path = make_video(tmp_path / "in.mp4", moving(11, SIZE))
+    return made
+
+
+def settings(options: Path, **given: Any) -> Settings:
+    return Settings(restorer="routed", weights=str(options), encoding=LOSSLESS, smoothing=0, **given)
+
+
+def changes(frames_of: Any, path: Path, source: Path) -> list[npt.NDArray[np.int64]]:
+    return [made[2].astype(int) - given[2] for made, given in zip(frames_of(path), frames_of(source), strict=True)]
+
+
+def test_every_face_gets_its_expert_and_the_rest_stays(source: Path, options: Path, tmp_path: Path, frames_of: Any) -> None:
+    tracks = tmp_path / "tracks.json"
+    outcome = restore_video(source, tmp_path / "out.mkv", settings(options), tracks=tracks, progress=False)
+    plain = restore_video(source, tmp_path / "plain.mkv", Settings(restorer="none", encoding=LOSSLESS, smoothing=0), progress=False)
+    assert outcome.frames == plain.frames == 11
+    for change in changes(frames_of, tmp_path / "out.mkv", tmp_path / "plain.mkv"):
+        for number, step in ((1, 50), (2, 30)):
+            x, y = PLACES[number]
+            assert abs(np.median(change[y - 8 : y + 9, x - 8 : x + 9]) - step) <= 2
+        outside = np.ones(change.shape[:2], bool)
+        for number in (1, 2):
+            (x, y), reach = PLACES[number], round(0.85 * WIDTHS[number]) + 40
+            outside[max(y - reach, 0) : y + reach, x - reach : x + reach] = False
+        assert outside.mean() > 0.4
+        assert not change[outside].any()
+    routes = {one["person"]: one for one in outcome.as_json()["routes"]}
+    assert len(routes) == 4
+    assert [routes[number]["expert"] for number in WIDTHS] == ["none", "soft", "small", "none"]
+    for number, width in WIDTHS.items():
+        assert routes[number]["w"] == pytest.approx(width, abs=0.2)
+        assert (routes[number]["first_frame"], routes[number]["last_frame"], routes[number]["frames"]) == (0, 10, 11)
+    assert routes[1]["reason"] == "100 <= w < 150, q < 100"
+    listed = json.loads(tracks.read_text())["frames"][5]["faces"]
+    assert {one["person"]: one["done"] for one in listed} == {0: "left", 1: "restored", 2: "restored", 3: "left"}
+    assert listed[1]["route"]["expert"] == "soft"
+    assert set(listed[1]["route"]) == {"w", "q", "noise", "expert", "reason", "ms"}
+
+
+@pytest.mark.parametrize("blend", ["feather", "multiband", "poisson"])
+def test_larger_output_shows_what_experts_enlarged(source: Path, options: Path, tmp_path: Path, frames_of: Any, blend: Any) -> None:
+    finish = Finish(upscale=2, blend=blend)
+    restore_video(source, tmp_path / "out.mkv", settings(options, finish=finish, min_identity=0.0), progress=False)
+    nothing = Settings(restorer="none", encoding=LOSSLESS, smoothing=0, finish=Finish(upscale=2))
+    restore_video(source, tmp_path / "plain.mkv", nothing, progress=False)
+    for change in changes(frames_of, tmp_path / "out.mkv", tmp_path / "plain.mkv"):
+        assert change.shape == (720, 1280, 3)
+        x, y = 2 * PLACES[0][0], 2 * PLACES[0][1]
+        assert not change[y - 60 : y + 60, x - 60 : x + 60].any()
+        if blend == "feather":
+            x, y = 2 * PLACES[1][0], 2 * PLACES[1][1]
+            assert abs(np.median(change[y - 16 : y + 16, x - 16 : x + 16]) - 50) <= 2
+
+
+def test_boxes_say_what_was_decided(source: Path, options: Path, tmp_path: Path, frames_of: Any) -> None:
+    restore_video(source, tmp_path / "box.mkv", settings(options, draw_box=True), progress=False)
+    restore_video(source, tmp_path / "out.mkv", settings(options), progress=False)
+    for change in changes(frames_of, tmp_path / "box.mkv", tmp_path / "out.mkv"):
+        for number, width in WIDTHS.items():
+            (x, y), half = PLACES[number], width // 2
+            below = change[y + half + 6 : y + half + 40, x - half : x + half]
+            assert below.any() or number == 3
+
+
+def test_the_command_line(source: Path, options: Path, tmp_path: Path) -> None:
+    words = ["-i", str(source), "-o", str(tmp_path / "out.mp4"), "--restorer", "routed", "--weights", str(options)]
+    assert run_door(video_inference.main, [*words, "--report", str(tmp_path / "report.json")]) == 0
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert {one["expert"] for one in report["routes"]} == {"none", "soft", "small"}
+
+
+def test_faces_of_a_photo_on_cards(source: Path, options: Path, tmp_path: Path, moving: Any) -> None:
+    photo = tmp_path / "group.png"
+    write_png(moving(1, SIZE)[0], photo)
+    restore_video(photo, tmp_path / "out.mkv", settings(options), faces=tmp_path / "faces", progress=False)
+    names = {f"face_{number:02d}_{kind}.png" for number in (1, 2, 3, 4) for kind in ("lr", "sr", "card")}
+    assert {path.name for path in (tmp_path / "faces").iterdir()} == names | {"group_faces_overview.png"}
+    sizes = [[len(read_picture(tmp_path / "faces" / f"face_{number:02d}_{kind}.png")) for kind in ("lr", "sr")] for number in (1, 2, 3, 4)]
+    assert [after / before for before, after in sizes] == [1, 2, 2, 1]
+    card, sheet = (read_picture(tmp_path / "faces" / name) for name in ("face_03_card.png", "group_faces_overview.png"))
+    assert sheet.shape[0] >= 4 * card.shape[0]
+    assert (sheet[-card.shape[0] * 2 - 4 : -card.shape[0] - 4, : card.shape[1]] == card).all()
+
+
+def test_faces_of_several_photos_lie_apart_and_those_of_a_video_are_refused(
+    source: Path, options: Path, tmp_path: Path, moving: Any
+) -> None:
+    (tmp_path / "photos").mkdir()
+    for name, picture in zip(("a", "b"), moving(2, SIZE), strict=True):
+        write_png(picture, tmp_path / "photos" / f"{name}.png")
+    restore_video(tmp_path / "photos", tmp_path / "out.mkv", settings(options), faces=tmp_path / "faces", progress=False)
+    for name in ("a", "b"):
+        assert (tmp_path / "faces" / name / f"{name}_faces_overview.png").is_file()
+        assert (tmp_path / "faces" / name / "face_04_card.png").is_file()
+    with pytest.raises(MediaError, match="--faces: expected an image"):
+        restore_video(source, tmp_path / "out.mkv", settings(options), faces=tmp_path / "more", progress=False)
+
+
+def test_the_region_of_a_still_face_stays(tmp_path: Path) -> None:
+    """The public script feeds its padded box back: a still face's region grows from 114 to 272 pixels."""
+    still = next(iter(portrait_clip(1, (256, 256), 1.0)))
+    rng = np.random.default_rng(0)
+    stream = FaceStream(FaceTracker("dlib-hog", every=12), TrackSmoother())
+    found = []
+    for index in range(100):
+        noisy = np.clip(still + rng.normal(0, 2, still.shape), 0, 255).astype(np.uint8)
+        found += stream.update(Frame(index, Fraction(index, 25), noisy))
+    found += stream.flush()
+    assert [len(one.faces) for one in found] == [1] * 100
+    points = [one.faces[0].points for one in found]
+    framing = FaceFraming(routed.SPEC)
+    size = framing.size(points[0])
+    assert {framing.size(one) for one in points} == {size}
+    corners = np.stack(
+        [align.transform_points(np.array([[0, 0], [size, size]]), align.invert(framing.to_crop(one, size))) for one in points]
+    )
+    assert np.ptp(corners, axis=0).max() <= 1
+    assert np.ptp([align.box_of(one) for one in points], axis=0).max() <= 1
