@@ -209,6 +209,23 @@ def test_the_oldest_checkpoints_go(run: Run) -> None:
     assert sorted(path.name for path in (folder / "models").glob("*.pth")) == ["net_g_9.pth", "net_g_best.pth", "net_g_latest.pth"]
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # tensorboard's own
+def test_tensorboard_shows_curves_and_pictures_once(run: Run, repo_root: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator  # noqa: PLC0415  # slow to import
+
+    folder = run("logger:use_tb_logger=true")
+    (folder / "training_states" / "9.state").unlink()
+    run("logger:use_tb_logger=true", auto_resume=True)
+    shown = EventAccumulator(str(folder / "tensorboard"))
+    shown.Reload()
+    tags = shown.Tags()
+    assert {"losses/l_pix", "metrics/one/psnr", "metrics/two/ssim"} <= set(tags["scalars"])
+    assert [event.step for event in shown.Scalars("metrics/one/psnr")] == [3, 6, 9]
+    assert [event.step for event in shown.Scalars("losses/l_pix")] == [3, 6, 9]
+    assert sum(name.startswith("one/") for name in tags["images"]) == 4
+    assert not (repo_root / "tb_logger" / "run").exists()
+
+
 def test_logger_is_left_as_it_was_found(run: Run) -> None:
     run()
     assert logging.getLogger("basicsr").handlers == []

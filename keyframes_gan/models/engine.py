@@ -127,6 +127,15 @@ class Run:
         self.sets = found[2]
         return found
 
+    def board(self, opt: dict[str, Any]) -> Any:  # noqa: ANN401
+        """Open the experiment's TensorBoard where the options ask for it, in process 0; what it shows of the time ahead is forgotten."""
+        if opt["rank"] != 0 or not opt["logger"]["use_tb_logger"]:
+            return None
+        from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415  # slow to import
+
+        done = 0 if self.state is None else int(self.state["iter"])
+        return SummaryWriter(str(Path(opt["path"]["experiments_root"]) / "tensorboard"), purge_step=done + 1)
+
     def prefetcher(self, batches: Any) -> Prefetcher:  # noqa: ANN401
         """Hand out batches until the run is asked to end."""
         self.prefetchers.append(Prefetcher(batches, self.ended))
@@ -155,6 +164,8 @@ def _replaced(opt: dict[str, Any], source: Path, stop: Stop) -> Iterator[None]:
         "parse_options": lambda *_args, **_kwargs: (opt, SimpleNamespace(opt=str(source))),
         "load_resume_state": run.resume,
         "create_train_val_dataloader": run.loaders,
+        "init_tb_loggers": run.board,
+        "mkdir_and_rename": lambda _path: None,  # of a TensorBoard folder apart from the experiment's, which we do not have
         "copy_opt_file": lambda _path, folder: _save_options(opt, Path(folder) / source.name),
         "CPUPrefetcher": lambda loader: run.prefetcher(Batches(loader)),
         "CUDAPrefetcher": lambda loader, options: run.prefetcher(on_device(loader, options)),
