@@ -81,7 +81,7 @@ def video_report(
     versions = {INPUT: given, RESTORED: restored}
     outcomes = score(truth, _of_one_size(versions, truth), asked)
     curves = {name: outcome for name, outcome in outcomes.items() if isinstance(outcome, Scores)}
-    rows = tuple(_video_row(name, outcomes.get(name, "smaller than the output, so it is only shown"), curves, shown) for name in versions)
+    rows = tuple(_video_row(name, outcomes.get(name), curves, shown) for name in versions)
     cost = stream_cost(given)
     evidence = gather(versions if original is None else {ORIGINAL: original, **versions}, before=INPUT, after=RESTORED)
     protocol = protocol_of(asked, 1)
@@ -115,7 +115,9 @@ def _of_one_size(versions: Mapping[str, Path], truth: Path) -> dict[str, Path]:
     return {name: versions[name] for name, one in sizes.items() if (one.width, one.height) == (info.width, info.height)}
 
 
-def _video_row(name: str, outcome: Scores | str, known: Mapping[str, Scores], shown: Sequence[Column]) -> Row:
+def _video_row(name: str, outcome: Scores | str | None, known: Mapping[str, Scores], shown: Sequence[Column]) -> Row:
+    if outcome is None:
+        return Row((name,), {}, {}, note="of another size, so it is shown but not measured")
     if isinstance(outcome, str):
         return Row((name,), {}, {}, failure=outcome)
     values = {column.key: outcome.mean(column.key) for column in shown}

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 
 import video_inference
@@ -51,6 +53,17 @@ def test_page_without_an_original_shows_blind_metrics(compressed: Path, portrait
     assert "BRISQUE" in text
     assert "PSNR" not in text
     assert "original" not in re.findall(r"<option[^>]*>([^<]*)</option>", text)
+
+
+def test_pictures_and_smaller_inputs(tmp_path: Path) -> None:
+    """One image in, one twice as large out: shown beside each other, only the result is measured."""
+    large = np.random.default_rng(0).integers(0, 256, (96, 128, 3), np.uint8)
+    for name, picture in (("in", large[::2, ::2]), ("out", large), ("gt", large)):
+        cv2.imwrite(str(tmp_path / f"{name}.png"), picture)
+    (page,) = video_report(tmp_path / "r.html", tmp_path / "in.png", tmp_path / "out.png", original=tmp_path / "gt.png", device="cpu")
+    text = page.read_text(encoding="utf-8")
+    assert "input: of another size, so it is shown but not measured" in text
+    assert re.search(r"<td[^>]*>100\.00", text), "equal pictures count as 100 dB"
 
 
 @pytest.mark.parametrize(
