@@ -145,7 +145,9 @@ def test_training_learns_something_and_averages(run: Run) -> None:
 def test_a_resumed_run_equals_an_uninterrupted_one(run: Run, extra: tuple[str, ...]) -> None:
     straight = run("name=straight", *extra)
     folder = run("name=resumed", *extra)
-    # As if the run had been killed after 6 iterations, while it wrote the state of the 9th.
+    # As if the run had been killed in the midst of the validation after 6 iterations; and, once, while it wrote the state of the 9th.
+    rows = (folder / "validation.jsonl").read_text().splitlines(keepends=True)
+    (folder / "validation.jsonl").write_text("".join(rows[:3]))
     for path in (folder / "models").glob("net_?_*"):
         if "_6" not in path.name and "_3" not in path.name:
             path.unlink()

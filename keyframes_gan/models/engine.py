@@ -115,6 +115,13 @@ class Run:
         self.state: dict[str, Any] | None = None
         self.sets: list[list[DataLoader[Any]]] = []
         self.prefetchers: list[Prefetcher] = []
+        self.model: Any = None
+        self.shown: Any = None
+
+    def build(self, opt: dict[str, Any]) -> Any:  # noqa: ANN401
+        """Build the model."""
+        self.model = registry.build_model(opt)
+        return self.model
 
     def resume(self, opt: dict[str, Any]) -> dict[str, Any] | None:
         """Find the state to continue from."""
@@ -134,12 +141,21 @@ class Run:
         from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415  # slow to import
 
         done = 0 if self.state is None else int(self.state["iter"])
-        return SummaryWriter(str(Path(opt["path"]["experiments_root"]) / "tensorboard"), purge_step=done + 1)
+        self.shown = SummaryWriter(str(Path(opt["path"]["experiments_root"]) / "tensorboard"), purge_step=done + 1)
+        return self.shown
 
     def prefetcher(self, batches: Any) -> Prefetcher:  # noqa: ANN401
         """Hand out batches until the run is asked to end."""
-        self.prefetchers.append(Prefetcher(batches, self.ended))
+        self.prefetchers.append(Prefetcher(batches, self.begin, self.ended))
         return self.prefetchers[-1]
+
+    def begin(self) -> None:
+        """Make up for the validation of the iteration to continue from, where the run was killed in the middle of it."""
+        done = 0 if self.state is None else int(self.state["iter"])
+        val = self.opt.get("val")
+        if done and val is not None and done % val["val_freq"] == 0:
+            for sets in self.sets:
+                self.model.validation(sets, done, self.shown, val["save_img"])
 
     def close(self) -> None:
         """Let the workers go. An error's traceback would keep them, and the interpreter would then wait for them for ever."""
@@ -164,6 +180,7 @@ def _replaced(opt: dict[str, Any], source: Path, stop: Stop) -> Iterator[None]:
         "parse_options": lambda *_args, **_kwargs: (opt, SimpleNamespace(opt=str(source))),
         "load_resume_state": run.resume,
         "create_train_val_dataloader": run.loaders,
+        "build_model": run.build,
         "init_tb_loggers": run.board,
         "mkdir_and_rename": lambda _path: None,  # of a TensorBoard folder apart from the experiment's, which we do not have
         "copy_opt_file": lambda _path, folder: _save_options(opt, Path(folder) / source.name),
@@ -276,14 +293,16 @@ class Prefetcher:
 
     Args:
         batches: `Batches`, or BasicSR's prefetcher of the same methods.
+        begin: called before the first batch.
         ended: whether the run was asked to end; called once before every batch.
     """
 
-    def __init__(self, batches: Any, ended: Callable[[], bool]) -> None:  # noqa: ANN401
-        self.batches, self.ended = batches, ended
+    def __init__(self, batches: Any, begin: Callable[[], None], ended: Callable[[], bool]) -> None:  # noqa: ANN401
+        self.batches, self.begin, self.ended = batches, begin, ended
 
     def reset(self) -> None:
         """Begin the epoch."""
+        self.begin()
         self.batches.reset()
 
     def next(self) -> Any:  # noqa: ANN401

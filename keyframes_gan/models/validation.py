@@ -120,18 +120,18 @@ class ValidatedModel(EngineModel):
             cv2.imwrite(str(path), picture[:, :, ::-1])
 
     def _report(self, name: str, scores: Scores, current_iter: int, tb_logger: Any) -> None:  # noqa: ANN401
-        """Log the scores, keep them in `validation.jsonl`, and save the weights when they are the best so far."""
+        """Log the scores, save the weights when they are the best so far, and last, as a sign that all is done, add to `validation.jsonl`."""
         before = self.untouched.get(name, {})
         parts = [f"{metric} {value:.4f}{_gain(value, before.get(metric))}" for metric, value in scores.items()]
         get_root_logger().info("validation %s at %d: %s", name, current_iter, ", ".join(parts))
-        row = {"iteration": current_iter, "data": name, "restored": scores} | ({"compressed": before} if before else {})
-        with (Path(self.opt["path"]["log"]) / RESULTS).open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps(row) + "\n")
         if tb_logger:
             for metric, value in scores.items():
                 tb_logger.add_scalar(f"metrics/{name}/{metric}", value, current_iter)
         if self.is_train and self._is_best(name, scores, current_iter):
             self.save_final("best")
+        row = {"iteration": current_iter, "data": name, "restored": scores} | ({"compressed": before} if before else {})
+        with (Path(self.opt["path"]["log"]) / RESULTS).open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps(row) + "\n")
 
     def resume_training(self, resume_state: dict[str, Any]) -> None:
         """Continue from a state; what `validation.jsonl` says of the time after it is forgotten, and the best results are read from it."""
