@@ -120,7 +120,7 @@ class ValidatedModel(EngineModel):
             cv2.imwrite(str(path), picture[:, :, ::-1])
 
     def _report(self, name: str, scores: Scores, current_iter: int, tb_logger: Any) -> None:  # noqa: ANN401
-        """Log the scores, save the weights when they are the best so far, and last, as a sign that all is done, add to `validation.jsonl`."""
+        """Log the scores, save the weights when they are the best so far, and last, as a sign that it is done, add to `validation.jsonl`."""
         before = self.untouched.get(name, {})
         parts = [f"{metric} {value:.4f}{_gain(value, before.get(metric))}" for metric, value in scores.items()]
         get_root_logger().info("validation %s at %d: %s", name, current_iter, ", ".join(parts))
@@ -137,7 +137,8 @@ class ValidatedModel(EngineModel):
         """Continue from a state; what `validation.jsonl` says of the time after it is forgotten, and the best results are read from it."""
         super().resume_training(resume_state)
         source = Path(resume_state["folder"]) / RESULTS
-        rows = [json.loads(line) for line in source.read_text(encoding="utf-8").splitlines()] if source.is_file() else []
+        lines = source.read_text(encoding="utf-8").splitlines(keepends=True) if source.is_file() else []
+        rows = [json.loads(line) for line in lines if line.endswith("\n")]  # one without was not written to its end
         rows = [row for row in rows if row["iteration"] <= self.iteration]
         for row in rows:
             self._is_best(row["data"], row["restored"], row["iteration"])
