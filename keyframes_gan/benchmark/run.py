@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -25,6 +25,8 @@ from keyframes_gan.video.packets import stream_cost
 from keyframes_gan.video.read import probe
 
 WORK = "work"
+Tick = Callable[..., None]
+"""Told what has been done, and how many cells that were (default: one)."""
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
@@ -91,22 +93,25 @@ def run(options: Benchmark, output: Path, *, root: Path, jobs: int = 1, progress
     bar = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*bar, console=Console(stderr=True), disable=not progress) as drawn:
         task = drawn.add_task(options.name, total=len(cases) * len(options.methods))
-        work = _here(options, cases, asked, root) if jobs == 1 or len(cases) == 1 else _there(options, cases, asked, root, jobs)
-        for case, found in work:
-            done[case] = found
-            drawn.update(task, description=case.name, advance=len(found))
+
+        def tick(name: str, count: int = 1) -> None:
+            drawn.update(task, description=name, advance=count)
+
+        alone = jobs == 1 or len(cases) == 1
+        work = _here(options, cases, asked, root, tick) if alone else _there(options, cases, asked, root, jobs, tick)
+        done.update(work)
     cells = tuple(cell for case in cases for cell in done[case])
     return Results(options, columns(asked), cells, protocol_of(asked, jobs))
 
 
-def do_case(case: Case, options: Benchmark, asked: Asked, root: Path) -> list[Cell]:
-    """Degrade a clip, let every method at it, and measure what they made, in one pass."""
+def do_case(case: Case, options: Benchmark, asked: Asked, root: Path, tick: Tick | None = None) -> list[Cell]:
+    """Degrade a clip, let every method at it, and measure what they made, in one pass; `tick` hears of every method that is through."""
     try:
         degrade(case)
         info, cost = probe(case.original), stream_cost(case.given)
     except UserError as error:
         return [Cell(case, name, 0, 0.0, 0, 0, failure=str(error)) for name in options.methods]
-    products, failures = _produced(case, options, root)
+    products, failures = _produced(case, options, root, tick)
     outcomes = score(case.original, {name: product.path for name, product in products.items()}, asked, folder=case.folder)
     duration = float(cost.frames / info.rate)
     cells = []
@@ -132,7 +137,7 @@ def do_case(case: Case, options: Benchmark, asked: Asked, root: Path) -> list[Ce
     return cells
 
 
-def _produced(case: Case, options: Benchmark, root: Path) -> tuple[dict[str, Product], dict[str, str]]:
+def _produced(case: Case, options: Benchmark, root: Path, tick: Tick | None) -> tuple[dict[str, Product], dict[str, str]]:
     """Return what the methods made of a case, and why some made nothing."""
     case.folder.mkdir(parents=True, exist_ok=True)
     products: dict[str, Product] = {}
@@ -142,15 +147,17 @@ def _produced(case: Case, options: Benchmark, root: Path) -> tuple[dict[str, Pro
             products[name] = produce(case, name, method, device=options.device, root=root)
         except UserError as error:
             failures[name] = str(error)
+        if tick:
+            tick(f"{case.name}: {name}")
     return products, failures
 
 
-def _here(options: Benchmark, cases: list[Case], asked: Asked, root: Path) -> Iterator[tuple[Case, list[Cell]]]:
+def _here(options: Benchmark, cases: list[Case], asked: Asked, root: Path, tick: Tick) -> Iterator[tuple[Case, list[Cell]]]:
     for case in cases:
-        yield case, do_case(case, options, asked, root)
+        yield case, do_case(case, options, asked, root, tick)
 
 
-def _there(options: Benchmark, cases: list[Case], asked: Asked, root: Path, jobs: int) -> Iterator[tuple[Case, list[Cell]]]:
+def _there(options: Benchmark, cases: list[Case], asked: Asked, root: Path, jobs: int, tick: Tick) -> Iterator[tuple[Case, list[Cell]]]:
     """Do the cases in processes; they come as they are finished."""
     jobs = min(jobs, len(cases))
     threads = max(1, (os.cpu_count() or 1) // jobs)
@@ -160,10 +167,12 @@ def _there(options: Benchmark, cases: list[Case], asked: Asked, root: Path, jobs
             futures = {pool.submit(do_case, case, options, asked, root): case for case in cases}
             for future in as_completed(futures):
                 try:
-                    yield futures[future], future.result()
+                    cells = future.result()
                 except BrokenProcessPool as error:
                     msg = "a worker process was ended from outside (out of memory?); start again with fewer --jobs"
                     raise UserError(msg) from error
+                tick(futures[future].name, len(cells))
+                yield futures[future], cells
 
 
 def _start_worker(threads: int) -> None:
