@@ -120,7 +120,7 @@ class ValidatedModel(EngineModel):
             cv2.imwrite(str(path), picture[:, :, ::-1])
 
     def _report(self, name: str, scores: Scores, current_iter: int, tb_logger: Any) -> None:  # noqa: ANN401
-        """Log the scores, save the weights when they are the best so far, and last, as a sign that it is done, add to `validation.jsonl`."""
+        """Log the scores, save the weights when they are the best so far, and last, as a sign of being done, add to the results."""
         before = self.untouched.get(name, {})
         parts = [f"{metric} {value:.4f}{_gain(value, before.get(metric))}" for metric, value in scores.items()]
         get_root_logger().info("validation %s at %d: %s", name, current_iter, ", ".join(parts))
