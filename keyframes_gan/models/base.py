@@ -80,7 +80,7 @@ class EngineModel(BaseModel):
         get_root_logger().info("network_%s: %s with %s parameters on %s", label, type(bare).__name__, f"{count:,}", self.device)
         self.networks[label] = self.model_to_device(bare)
         if self.is_train and self.opt.get("compile", False):
-            self.networks[label].compile()  # in place: names of parameters stay as they are
+            self.compile_network(self.networks[label])
         return self.networks[label]
 
     def initialise(self, label: str, net: nn.Module) -> None:
@@ -89,6 +89,10 @@ class EngineModel(BaseModel):
     def adapt(self, label: str, net: nn.Module, state: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return the weights that a network starts with under its own names, and with what they may lack taken from `net`."""
         return state
+
+    def compile_network(self, net: nn.Module) -> None:
+        """Let torch.compile have a network that trains, in place: the names of its parameters stay as they are."""
+        net.compile()
 
     def model_to_device(self, net: nn.Module) -> nn.Module:
         """Wrap `net` in DistributedDataParallel when the run is distributed; on the CPU without device ids."""

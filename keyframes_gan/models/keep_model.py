@@ -53,6 +53,14 @@ class KEEPModel(SignedModel):
         """Take weights under the names of either published release."""
         return rename_v0(state) if label == "g" else state
 
+    def compile_network(self, net: nn.Module) -> None:
+        """Compile KEEP frame by frame: as one, a clip's frames would take as many times as long to compile."""
+        bare = self.get_bare_model(net)
+        if isinstance(bare, KEEP):
+            bare.compile_parts()
+        else:
+            super().compile_network(net)
+
     def terms(self, chunk: Batch) -> tuple[Terms, Tensor]:
         """Return the terms of pixels and codes, and the restored clips (N, T, 3, H, W)."""
         output, insides = self.restored(chunk)

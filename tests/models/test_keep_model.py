@@ -241,6 +241,16 @@ def test_flow_stays_in_full_precision(make: Make, vqgan: Path, step: Step, tmp_p
     assert kinds == {torch.float32}
 
 
+def test_keep_is_compiled_frame_by_frame(third: Make, make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    third()  # writes what stage 2 made
+    compiled = []
+    monkeypatch.setattr(KEEP, "compile_parts", lambda net: compiled.append(type(net).__name__))
+    monkeypatch.setattr(nn.Module, "compile", lambda net: compiled.append(type(net).__name__))
+    path = {"pretrain_network_g": str(tmp_path / "stage2.pth")}
+    make("KEEPGANModel", STAGE_3, train_options=LOSSES_3, path=path, network_d=DISCRIMINATOR, compile=True)
+    assert compiled == ["KEEP", "Discriminator3D"]
+
+
 def test_an_evaluation_needs_no_training_section(make: Make, second: KEEPModel, tmp_path: Path) -> None:
     torch.save(second.net_g.state_dict(), tmp_path / "whole.pth")
     model = make("KEEPModel", STAGE_2, is_train=False, train=None, path={"pretrain_network_g": str(tmp_path / "whole.pth")})
