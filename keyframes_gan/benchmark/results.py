@@ -16,6 +16,7 @@ from keyframes_gan.report.grid import Column, Grid, Row, csv_rows, latex, markdo
 from keyframes_gan.report.rates import MINIMUM_POINTS, Point, RateError, bd_rate
 
 FORMAT_VERSION = 1
+SCREEN_WIDTH = 160
 HEADS = ("data set", "degradation", "method")
 RATE = Column("kbit_per_second", "rate", "kbit/s", None, 1, summary="bits of the degraded pictures, key frames and photos included")
 SPEED = Column("frames_per_second", "speed", "frames/s", None, 1, summary="whole pipeline, decoding and encoding included")
@@ -85,7 +86,7 @@ def print_results(results: Results) -> None:
     """Print the tables to standard output."""
     for grid in (results_grid(results), rate_grid(results)):
         if grid is not None:
-            report.print_table(report.drawn_grid(grid))
+            report.print_table(report.drawn_grid(grid), width=SCREEN_WIDTH)
 
 
 def write_results(results: Results, output: Path) -> list[Path]:

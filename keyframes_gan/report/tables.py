@@ -32,12 +32,12 @@ def table(
     return drawn
 
 
-def print_table(drawn: Table, *, console: Console | None = None) -> None:
-    """Print a table to standard output; 120 columns wide where that is no terminal."""
+def print_table(drawn: Table, *, console: Console | None = None, width: int = NON_TERMINAL_WIDTH) -> None:
+    """Print a table to standard output; `width` columns wide where that is no terminal."""
     if console is None:
         console = Console()
         if not console.is_terminal:
-            console = Console(width=NON_TERMINAL_WIDTH)
+            console = Console(width=width)
     console.print(drawn)
 
 
@@ -47,19 +47,16 @@ def heading(name: str, unit: str, *, higher_is_better: bool) -> str:
 
 
 def drawn_grid(grid: Grid) -> Table:
-    """Return a grid of results as a table: under each value the gain, green where better, red where worse; the best in bold."""
-    columns = [
-        *grid.heads,
-        *(escape(f"{column.label}{f' [{column.unit}]' if column.unit else ''}") + f"\n{column.arrow}" for column in grid.columns),
-    ]
-    shown = table(escape(grid.title), columns, [], note=escape("\n".join(notes(grid))))
-    for at in range(len(grid.heads)):
-        shown.columns[at].justify, shown.columns[at].no_wrap = "left", True
+    """Return a grid of results as a table, a part for each group: under each value the gain, green or red, the best in bold."""
+    heads = [escape(f"{column.label}\n{column.unit} {column.arrow}") for column in grid.columns]
+    shown = table(escape(grid.title), [grid.heads[-1], *heads], [], note=escape("\n".join(notes(grid))))
     for group in grid.groups:
+        if len(grid.heads) > 1:
+            shown.add_row(escape(" · ".join(group[0].names[:-1])), style="bold")
         best = {column.key: grid.best(group, column) for column in grid.columns}
         for at, row in enumerate(group):
             cells = [_cell(row, column, best=at in best[column.key]) for column in grid.columns]
-            shown.add_row(*(escape(name) for name in row.names), *cells, style="italic" if row.source else None)
+            shown.add_row(f"  {escape(row.names[-1])}", *cells, style="italic" if row.source else None)
         shown.add_section()
     return shown
 
