@@ -301,7 +301,7 @@ def test_killed_half_way_it_resumes(new_base: Callable[..., Path], jobs: int) ->
     complete = sorted(path.name for path in finished.glob("[a-d]"))
     assert 1 <= len(complete) < 4
     assert all((finished / name / "clip.json").is_file() for name in complete)
-    assert list(finished.glob(".*.part"))
+    assert jobs > 1 or list(finished.glob(".*.part"))  # workers may get a clip done before they notice that they are alone
     before = {name: state(finished / name) for name in complete}
     summary = run(Settings(base=base, size=512), bar=False)
     assert sorted(kept.name for kept in summary.kept) == complete
