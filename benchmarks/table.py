@@ -71,7 +71,7 @@ def memory(result: str = "pipeline_memory", what: str = "") -> list[str]:
 
 def document() -> str:
     """Return the whole block between the README's markers."""
-    rows = [*pipeline(), *memory(), *preprocessing(), *network(), *warp(), *keep()]
+    rows = [*pipeline(), *memory(), *preprocessing(), *network(), *warp(), *keep(), *enlarging(), *training(), *samples()]
     return "\n".join(["| What | Here | Against | Ratio |", "|---|---|---|---|", *rows]) + "\n"
 
 
@@ -102,6 +102,55 @@ def keep() -> list[str]:
     carried, paper = ({row["way"]: row for row in measured["ways"]}[way]["seam_ratio"] for way in ("carried", "paper"))
     what = f"KEEP, seam ratio over {measured['borders']} clip borders, weights {measured['weights']}"
     return [*rows, f"| {what} | {carried:.2f} | {paper:.2f} (`--protocol paper`) | |", f"| | {when(around)} | | |"]
+
+
+def row(what: str, here: str, against: str = "", ratio: str = "") -> str:
+    return f"| {what} | {here} | {against} | {ratio} |"
+
+
+def enlarging() -> list[str]:
+    """Return the rows of SRNet's attention against PyTorch's own encoder."""
+    around, measured = load("srnet")
+    ways = {each["way"]: each for each in measured["rows"]}
+    stock = ways.pop("stock")
+    against = f"{stock['seconds']:.0f}, {stock['gigabytes']:.1f} (PyTorch's encoder)"
+    rows = []
+    for way, each in ways.items():
+        what = f"SRNet, {each['size_px']} px, {way.removeprefix('own, ').replace('own', 'whole picture')}: s, GB"
+        rows.append(row(what, f"{each['seconds']:.2f}, {each['gigabytes']:.2f}", against, f"{stock['seconds'] / each['seconds']:.0f}x"))
+    return [*rows, row("", when(around))]
+
+
+def training() -> list[str]:
+    """Return the rows of training: a step against BasicSR's plain path, two processes, and how long the step waits for data."""
+    around, measured = load("training_cpu")
+    step, keep, scaling = measured["step"], measured["keep"], measured["scaling"]
+    twice = scaling["times_one_process"]
+    speeds, clips, processes = step["samples_per_second"], keep["samples_per_second"], scaling["samples_per_second"]
+    plain = f"{speeds['basicsr']:.1f} (BasicSR's plain path)"
+    what = f"training step, KEEP stage 3, {keep['frames']} frames of {keep['size']} px, no LPIPS: clips/s"
+    return [
+        row("training step, lite recipe: samples/s", f"{speeds['recipe']:.1f}", plain, f"{step['times_basicsr']['recipe']:.2f}x"),
+        row(what, f"{clips['recipe']:.2f}", f"{clips['plain']:.2f} (plain)", f"{keep['times_plain']['recipe']:.2f}x"),
+        row(
+            "training, 2 processes: samples/s", f"{processes['2']:.1f}", f"{processes['1']:.1f} (1)", f"{scaling['times_one_process']:.2f}x"
+        ),
+        row("training: part of the time that is not spent waiting for data", f"{measured['waiting']['share_in_step']:.0%}"),
+        row("", when(around)),
+    ]
+
+
+def samples() -> list[str]:
+    """Return the rows of training data: what one loader worker makes."""
+    around, measured = load("data")
+    speeds = {name: each["samples_per_second"] for name, each in measured["per_worker"].items()}
+    chosen = ("KeyframeClipDataset 128 px, cached", "KeyframeClipDataset 128 px, from videos", "VFHQDataset 8 x 512 px, from videos")
+    seeking = measured["seeking"]
+    return [
+        *(row(f"{name}: samples/s and worker", f"{speeds[name]:.1f}") for name in chosen),
+        row("reading a window near a video's end by seeking", "", "", f"{seeking['times_faster']:.0f}x"),
+        row("", when(around)),
+    ]
 
 
 def quality() -> str:
