@@ -125,7 +125,6 @@ def training() -> list[str]:
     """Return the rows of training: a step against BasicSR's plain path, two processes, and how long the step waits for data."""
     around, measured = load("training_cpu")
     step, keep, scaling = measured["step"], measured["keep"], measured["scaling"]
-    twice = scaling["times_one_process"]
     speeds, clips, processes = step["samples_per_second"], keep["samples_per_second"], scaling["samples_per_second"]
     plain = f"{speeds['basicsr']:.1f} (BasicSR's plain path)"
     what = f"training step, KEEP stage 3, {keep['frames']} frames of {keep['size']} px, no LPIPS: clips/s"
