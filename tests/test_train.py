@@ -4,17 +4,11 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import re
-import signal
-import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -25,45 +19,7 @@ import train as door
 from keyframes_gan import options
 from keyframes_gan.errors import OptionsError, WeightsError, run_door
 from keyframes_gan.models import engine
-
-TEXT = """\
-name: run
-model_type: DMSASFFNetModel
-manual_seed: 5
-device: cpu
-datasets:
-  train:
-    name: speakers
-    type: DMSASFFNetDataset
-    dataroot: [{clips}]
-    patch_size: 32
-    reference_gap: 5
-    batch_size_per_gpu: 4
-    num_worker_per_gpu: 0
-  val_one: {{name: one, type: DMSASFFNetDataset, dataroot: [{clips}], frames_per_clip: 2}}
-  val_two: {{name: two, type: DMSASFFNetDataset, dataroot: [{clips}], frames_per_clip: 1, p_hq: 0, p_gop: 0, p_none: 1}}
-network_g: {{type: DMSASFFNetLite, widths: [8, 8, 8], landmark_widths: [4, 4, 4], blocks: 1}}
-path: {{experiments_dir: {experiments}}}
-train:
-  total_iter: 9
-  warmup_iter: 3
-  ema_decay: 0.9
-  optim_g: {{type: AdamW, lr: 1e-3}}
-  scheduler: {{type: CosineAnnealingLR}}
-  pixel_opt: {{type: CharbonnierLoss, eps: 1e-6}}
-  clip_grad_norm: 1.0
-val: {{val_freq: 3, metrics: {{psnr: {{type: calculate_psnr}}, ssim: {{type: calculate_ssim}}}}}}
-logger: {{print_freq: 3, save_checkpoint_freq: 3}}
-"""
-GAN = (
-    "network_d={type: MultiScaleDiscriminator, base_ch: 4, num_layers: 1, num_discriminators: 2}",
-    "train:optim_d={type: Adam, lr: 1e-3}",
-    "train:gan_opt={type: MultiScaleGANLoss, gan_type: hinge, loss_weight: 0.1}",
-)
-HALF = ("train:precision=fp16", "train:optim_g:fused=true", "train:skip_nonfinite=1")
-UNLIMITED = ("train:clip_grad_norm=null", "train:warmup_iter=-1")
-
-Run = Callable[..., Path]
+from tests.experiments import GAN, HALF, TEXT, UNLIMITED, Run, assert_equal, best, final, state
 
 
 @pytest.fixture
@@ -81,31 +37,6 @@ def run(file: Path, tmp_path: Path) -> Run:
         return tmp_path / "experiments" / checked.name
 
     return go
-
-
-def final(experiment: Path, tag: str = "latest") -> dict[str, dict[str, torch.Tensor]]:
-    states: dict[str, dict[str, torch.Tensor]] = torch.load(experiment / "models" / f"net_g_{tag}.pth", weights_only=True)
-    return states
-
-
-def assert_equal(first: Path, second: Path, tag: str = "latest") -> None:
-    ours, theirs = final(first, tag), final(second, tag)
-    assert ours.keys() == theirs.keys()
-    for key, state in ours.items():
-        assert state.keys() == theirs[key].keys()
-        for name, value in state.items():
-            assert torch.equal(value, theirs[key][name]), f"{key} {name}"
-
-
-def state(experiment: Path, number: int) -> dict[str, Any]:
-    loaded: dict[str, Any] = torch.load(experiment / "training_states" / f"{number}.state", weights_only=True)
-    return loaded
-
-
-def best(experiment: Path) -> str:
-    with safe_open(experiment / "models" / "net_g_latest.safetensors", framework="pt") as stored:
-        found: str = stored.metadata()["best"]
-    return found
 
 
 def test_a_run_makes_exactly_its_iterations_and_writes_all(run: Run) -> None:
@@ -331,133 +262,3 @@ def test_door_refuses_before_it_imports_torch(file: Path, repo_root: Path) -> No
     line = [sys.executable, "-c", code, "-opt", str(file), "--force_yml", "name=a b"]
     done = subprocess.run(line, check=True, capture_output=True, text=True, cwd=repo_root)
     assert done.stdout.split() == ["2", "False"]
-
-
-def command(processes: int, file: Path, arguments: Sequence[str]) -> list[str]:
-    launch = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"] if processes else []
-    return [sys.executable, *launch, "train.py", "-opt", str(file), *(["--launcher", "pytorch"] if processes else []), *arguments]
-
-
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
-
-
-def torchrun(processes: int, file: Path, root: Path, arguments: Sequence[str]) -> subprocess.CompletedProcess[str]:
-    line = command(processes, file, arguments)
-    return subprocess.run(line, check=False, capture_output=True, text=True, cwd=root, env=ENVIRONMENT, timeout=300)
-
-
-def children(pid: int) -> list[int]:
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-
-
-def interrupt(line: list[str], root: Path, experiment: Path, *, after: int, by: signal.Signals) -> tuple[int, str]:
-    """Start a run; once it has saved iteration `after`, send the signal: alone, to its whole group; of several processes, to one.
-
-    Return its exit status and its log.
-    """
-    run = subprocess.Popen(line, cwd=root, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True, start_new_session=True)
-    state, deadline = experiment / "training_states" / f"{after}.state", time.monotonic() + 240
-    while not state.exists() and run.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.005)
-    assert state.exists(), run.communicate()[1]
-    if "torch.distributed.run" in line:
-        os.kill(children(run.pid)[-1], by)
-    else:
-        os.killpg(run.pid, by)
-    log = run.communicate(timeout=240)[1]
-    return run.returncode, log
-
-
-def newest(experiment: Path) -> int:
-    return max(int(path.stem) for path in (experiment / "training_states").glob("*.state"))
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="finds the processes in /proc")
-@pytest.mark.parametrize("processes", [0, 2], ids=["alone", "two"])
-def test_a_run_that_is_stopped_and_killed_ends_as_if_it_had_not_been(
-    processes: int, run: Run, file: Path, repo_root: Path, tmp_path: Path
-) -> None:
-    folder, total = tmp_path / "experiments", 30
-    overrides = [f"train:total_iter={total}", "val:val_freq=10", "datasets:train:num_worker_per_gpu=1"]
-    overrides += ["datasets:train:batch_size_per_gpu=2", "datasets:train:patch_size=16"]
-    if processes:
-        done = torchrun(processes, file, repo_root, ["--force_yml", "name=straight", *overrides])
-        assert done.returncode == 0, done.stderr
-    else:
-        run("name=straight", *overrides)
-    broken = command(processes, file, ["--auto_resume", "--force_yml", "name=broken", "logger:save_checkpoint_freq=1", *overrides])
-
-    status, log = interrupt(broken, repo_root, folder / "broken", after=3, by=signal.SIGTERM)
-    assert status == 0, log
-    assert "SIGTERM: saving, and stopping here" in log
-    stopped = newest(folder / "broken")
-    assert 3 <= stopped < total
-    assert state(folder / "broken", stopped)["samples"] == stopped * 2 * max(1, processes)
-
-    status, log = interrupt(broken, repo_root, folder / "broken", after=stopped + 4, by=signal.SIGKILL)
-    assert status != 0
-    assert f"iterations {stopped + 1} to {total}" in log
-    assert stopped + 4 <= newest(folder / "broken") < total
-
-    done = subprocess.run(broken, check=False, capture_output=True, text=True, cwd=repo_root, env=ENVIRONMENT, timeout=300)
-    assert done.returncode == 0, done.stderr
-    assert_equal(folder / "straight", folder / "broken")
-    assert_equal(folder / "straight", folder / "broken", "best")
-    assert best(folder / "straight") == best(folder / "broken")
-    assert (folder / "straight" / "validation.jsonl").read_text() == (folder / "broken" / "validation.jsonl").read_text()
-
-
-def test_two_processes_have_the_gradient_of_one_with_twice_the_batch(run: Run, file: Path, repo_root: Path, tmp_path: Path) -> None:
-    # One step of SGD at rate 1 without averages: the weights move by just the gradient.
-    plain = ["train:total_iter=1", "train:optim_g={type: SGD, lr: 1}", "train:ema_decay=0", *UNLIMITED]
-    one = run("name=one", *plain)
-    begun = run("name=begun", *plain, "train:optim_g={type: SGD, lr: 1e-30}")
-    done = torchrun(2, file, repo_root, ["--force_yml", "name=two", *plain, "datasets:train:batch_size_per_gpu=2"])
-    assert done.returncode == 0, done.stderr
-    for name, start in final(begun)["params"].items():
-        ours, theirs = (start - final(folder)["params"][name] for folder in (tmp_path / "experiments" / "two", one))
-        # Each is a mean over n = 4 * 32 * 32 pixels, summed in another order: sqrt(n) roundings of 2^-24, relative to the largest, with
-        # a factor of 16 for what happens on the way back through the layers; and the rounding of the weights themselves.
-        bound = 16 * (4 * 32 * 32) ** 0.5 * 2**-24 * float(theirs.abs().max()) + 2**-23 * float(start.abs().max())
-        torch.testing.assert_close(ours, theirs, atol=bound, rtol=0, msg=name)
-        assert float(theirs.abs().max()) > 100 * bound or not theirs.any(), name
-
-
-def test_two_processes_train_as_one(run: Run, file: Path, repo_root: Path, tmp_path: Path) -> None:
-    one, two = run("name=one", "train:total_iter=6"), tmp_path / "experiments" / "two"
-    done = torchrun(2, file, repo_root, ["--force_yml", "name=two", "train:total_iter=6", "datasets:train:batch_size_per_gpu=2"])
-    assert done.returncode == 0, done.stderr
-    assert (state(two, 6)["samples"], state(two, 6)["world_size"]) == (24, 2)
-    for name, value in final(one)["params"].items():
-        torch.testing.assert_close(final(two)["params"][name], value, atol=2e-5, rtol=1e-4, msg=name)
-
-
-def test_two_processes_train_a_gan(file: Path, repo_root: Path, tmp_path: Path) -> None:
-    chunks = ["train:accumulate=2", "train:precision=bf16", "train:total_iter=2"]
-    done = torchrun(2, file, repo_root, ["--force_yml", *chunks, *GAN])
-    assert done.returncode == 0, done.stderr
-    assert {path.name for path in (tmp_path / "experiments" / "run" / "models").glob("*_2.pth")} == {"net_g_2.pth", "net_d_2.pth"}
-
-
-def test_a_loss_that_is_not_finite_stops_all_processes(file: Path, repo_root: Path, tmp_path: Path) -> None:
-    done = torchrun(2, file, repo_root, ["--force_yml", "train:optim_g={type: SGD, lr: 1e30}", *UNLIMITED])
-    assert done.returncode != 0
-    assert re.search(r"error: iteration \d: process 0: loss term l_pix is .*\); process 1: loss term l_pix is", done.stderr)
-    assert {path.name[-12:] for path in (tmp_path / "experiments" / "run").glob("nonfinite_*.pt")} == {"_process0.pt", "_process1.pt"}
-
-
-def test_processes_of_slurm_train_together(file: Path, repo_root: Path, tmp_path: Path) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1]), "SLURM_NTASKS": "2"}
-    line = [*command(0, file, ["--launcher", "slurm", "--force_yml", "train:total_iter=2", "num_gpu=2"])]
-    ranks = [{"SLURM_PROCID": rank, "SLURM_LOCALID": rank} for rank in ("0", "1")]
-    tasks = [subprocess.Popen(line, cwd=repo_root, env={**ENVIRONMENT, **meeting, **rank}) for rank in ranks]
-    assert [task.wait(timeout=240) for task in tasks] == [0, 0]
-    assert (state(tmp_path / "experiments" / "run", 2)["samples"], state(tmp_path / "experiments" / "run", 2)["world_size"]) == (16, 2)
-
-
-def test_wrong_options_stop_all_processes(file: Path, repo_root: Path) -> None:
-    done = torchrun(1, file, repo_root, ["--force_yml", "train:total_itr=3"])
-    assert done.returncode != 0
-    assert "did you mean total_iter?" in done.stderr

@@ -170,6 +170,7 @@ def test_fused_adam_makes_the_same_steps(make: Make) -> None:
         torch.testing.assert_close(fused.net.state_dict()[name], value, atol=1e-6, rtol=1e-5, msg=name)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("cc") is None, reason="torch.compile needs a C compiler on the CPU, and there is none")
 def test_compiled_networks_keep_their_names_and_their_numbers(make: Make) -> None:
     plain, compiled = make({"type": "SGD"}), make({"type": "SGD"})
