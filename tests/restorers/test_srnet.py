@@ -9,11 +9,14 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
+from skimage.data import astronaut
 
 from archs.srnet_arch import SRNet
-from keyframes_gan import restorers
+from data.degradation import Degradation
+from keyframes_gan import options, restorers
 from keyframes_gan.errors import UserError, WeightsError
 from keyframes_gan.faces import align
+from keyframes_gan.metrics.fidelity import psnr
 from keyframes_gan.restorers import srnet
 from keyframes_gan.types import BatchRestorer, FaceClip
 
@@ -119,3 +122,18 @@ def test_either_variant_comes_from_a_file(tmp_path: Path, variant: str) -> None:
 def test_other_weights_are_refused(identity_weights: Path) -> None:
     with pytest.raises(WeightsError, match="expected weights of SRNet"):
         restorers.find("srnet", device="cpu", weights=str(identity_weights))
+
+
+@pytest.mark.parametrize(("name", "recipe"), [("srnet_t", "srnet_t.yml"), ("srnet_f", "srnet_f.yml")])
+def test_the_shipped_weights_beat_interpolation_on_what_they_were_trained_for(repo_root: Path, name: str, recipe: str) -> None:
+    truth = np.ascontiguousarray(astronaut()[16:208, 128:320])
+    settings = options.plain(options.load(repo_root / "options" / "train" / recipe, check_paths=False))
+    far, restorer = Degradation.of({**settings["degradation"], "scale": 4}), restorers.find("srnet", device="cpu", weights=name)
+    inside, gains = (slice(24, -24), slice(24, -24)), []
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        small = far.apply([truth], far.draw(rng), rng)[0]
+        given = FaceClip(0, 0, small[None], np.eye(2, 3)[None], points(42, 23.5)[None])
+        made = restorer.restore(given, restorer.start(0))[0]
+        gains.append(psnr(truth[inside], made[inside]) - psnr(truth[inside], align.enlarged(small, 192)[inside]))
+    assert np.mean(gains) > 0.2
