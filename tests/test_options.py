@@ -106,6 +106,30 @@ train:
     assert "expected one of DMSASFFNetLite, DMSASFFNet, got" in text_found
 
 
+def test_what_does_not_go_together_is_told_beside_unknown_keys_and_missing_files(file: Path) -> None:
+    text = """\
+name: a
+model_type: DMSASFFNetModel
+datasets:
+  train: {name: a, type: DMSASFFNetDataset, dataroot: [nope.jsonl], batch_size_per_gpu: 8, patch_sise: 64}
+network_g: {type: DMSASFFNetLite}
+train:
+  total_iter: 10
+  accumulate: 3
+  optim_g: {type: Adam, lr: 1e-4}
+  scheduler: {type: CosineAnnealingLR}
+  pixel_opt: {type: L1Loss}
+logger: {save_checkpoint_freq: 5, print_frek: 3}
+"""
+    found = problems(file, text, check_paths=True)
+    assert [line.split(": ")[1] for line in found] == [
+        "datasets.train.dataroot[0]",
+        "datasets.train.patch_sise",
+        "train.accumulate",
+        "logger.print_frek",
+    ]
+
+
 def test_unsafe_tag_runs_nothing(file: Path, tmp_path: Path) -> None:
     marker = tmp_path / "ran"
     problems(file, GOOD + f'evil: !!python/object/apply:os.mkdir ["{marker}"]\n')

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import copy
 import difflib
 import hashlib
 import json
@@ -101,9 +102,27 @@ def _validate(document: Document, schema: type[Checked], context: dict[str, Any]
     try:
         return schema.model_validate(document.data, context=context)
     except ValidationError as error:
-        found = [_problem(document, detail) for several in error.errors(include_url=False) for detail in _single(several)]
-        document.problems += [problem for problem in found if problem.key not in already]
+        details = _details(error)
+    unknown = [_key(document.data, detail["loc"]) for detail in details if detail["type"] == "extra_forbidden"]
+    found = [_problem(document, detail) for detail in (*details, *_further(document.data, schema, context, unknown))]
+    document.problems += [problem for problem in found if problem.key not in already]
     return None
+
+
+def _further(data: Any, schema: type[Checked], context: dict[str, Any], unknown: list[KeyPath]) -> list[ErrorDetails]:  # noqa: ANN401
+    """Return what does not go together in a file that has `unknown` keys or names missing files; while it has, that is not looked at."""
+    known = copy.deepcopy(data)
+    for key in unknown:
+        _at(known, key[:-1]).pop(key[-1], None)
+    try:
+        schema.model_validate(known, context={**context, "check_paths": False})
+    except ValidationError as error:
+        return [detail for detail in _details(error) if detail["type"] == "check"]
+    return []
+
+
+def _details(error: ValidationError) -> list[ErrorDetails]:
+    return [detail for several in error.errors(include_url=False) for detail in _single(several)]
 
 
 def _single(detail: ErrorDetails) -> list[ErrorDetails]:
