@@ -1,6 +1,6 @@
 """Frames per second with 1, 4 and 9 faces in 1280x720, each to its expert, against all of them through the heaviest, in one run.
 
-    python benchmarks/bench_routed.py CLIPS [--frames 24] [--write]
+    python benchmarks/bench_routed.py CLIPS [--videos VIDEO ...] [--frames 24] [--write]
 
 CLIPS is a folder of videos with one face each. Their frames, scaled so that the faces have the widths in `WIDTHS`, are put on one picture,
 and that is compressed. Identity: cosine similarity of dlib's vectors between the faces of the result and those of the uncompressed
@@ -10,6 +10,7 @@ picture, at the landmarks that the pass found, on every eighth frame.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import sys
@@ -47,8 +48,7 @@ LOOK_EVERY = 8
 
 def face_frames(path: Path, count: int) -> tuple[list[Image], float]:
     """Return the first frames of a clip and the width of its face."""
-    with VideoReader(path) as reader:
-        frames = [frame.rgb for frame, _ in zip(reader, range(count), strict=False)]
+    frames = first_frames(path, count)
     box = box_of(Landmarker().points(frames[0], detectors.find("dlib-hog")().detect(frames[0])[0].box, rounds=2))
     return frames, float(box[2] - box[0])
 
@@ -94,47 +94,53 @@ def measured(name: str, outcome: Outcome, same: float) -> dict[str, object]:
     }
 
 
-def run(clips: list[Path], faces: int, count: int, folder: Path) -> dict[str, object]:
-    originals = composed(clips, faces, count)
-    source = folder / f"{faces}.mp4"
+def run(name: str, originals: list[Image], folder: Path) -> dict[str, object]:
+    source = folder / "in.mp4"
     encode_frames(iter(originals), source, rate=Fraction(25), crf=CRF)
     options = yaml.safe_load(DEFAULT.read_text(encoding="utf-8"))
     every = folder / "every.yml"
     every.write_text(yaml.safe_dump({**options, "bands": [{"from_px": 0, "expert": "T"}]}), encoding="utf-8")
-    rows = []
-    for name, weights in (("routed", None), ("every face to T", str(every))):
-        target, tracks = folder / f"{faces}_out.mkv", folder / "tracks.json"
-        settings = Settings(restorer="routed", weights=weights, encoding=Encoding(codec="ffv1"))
+    target, tracks, rows = folder / "out.mkv", folder / "tracks.json", []
+    lossless = Encoding(codec="ffv1")
+    restore_video(source, target, Settings(restorer="none", encoding=lossless), progress=False)  # loads the models of faces
+    for way, weights in (("routed", None), ("every face to T", str(every))):
+        settings = Settings(restorer="routed", weights=weights, encoding=lossless)
         outcome = restore_video(source, target, settings, tracks=tracks, progress=False)
-        rows.append(measured(name, outcome, identity(target, tracks, originals)))
-        print(json.dumps({"faces": faces, **rows[-1]}))
-    ratio = float(str(rows[1]["restore_seconds"])) / max(float(str(rows[0]["restore_seconds"])), 1e-3)
+        rows.append(measured(way, outcome, identity(target, tracks, originals)))
+        print(json.dumps({"video": name, **rows[-1]}))
+    restoring = float(str(rows[1]["restore_seconds"])) / max(float(str(rows[0]["restore_seconds"])), 1e-2)
     whole = float(str(rows[0]["frames_per_second"])) / float(str(rows[1]["frames_per_second"]))
-    plain = identity(source, tracks, originals)
+    found: dict[str, object] = {"video": name, "frames": len(originals), "rows": rows}
     return {
-        "faces": faces,
-        "widths_px": WIDTHS[faces],
-        "rows": rows,
-        "input_identity": round(plain, 4),
-        "restore_ratio": round(ratio, 2),
+        **found,
+        "input_identity": round(identity(source, tracks, originals), 4),
+        "restore_ratio": round(restoring, 2),
         "ratio": round(whole, 2),
     }
+
+
+def first_frames(path: Path, count: int) -> list[Image]:
+    with VideoReader(path) as reader:
+        return [frame.rgb for frame, _ in zip(reader, range(count), strict=False)]
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="Routed experts against one expert for all.")
     parser.add_argument("clips", type=Path, help="folder of videos with one face each")
     parser.add_argument("--frames", type=int, default=24, help="length of the clips (default: 24)")
+    parser.add_argument("--videos", type=Path, nargs="*", default=[], help="videos of several people to measure too, their first frames")
     parser.add_argument("--faces", type=int, nargs="+", choices=sorted(WIDTHS), default=sorted(WIDTHS), help="how many (default: 1 4 9)")
     parser.add_argument("--write", action="store_true", help="also write benchmarks/results/routed.json")
     given = parser.parse_args()
     around = circumstances(os.environ.get("OMP_NUM_THREADS", torch.get_num_threads()))
     clips = sorted(given.clips.glob("*.mp4"))
     with tempfile.TemporaryDirectory() as folder:
-        results = [run(clips, faces, given.frames, Path(folder)) for faces in given.faces]
+        made = ((f"{faces} faces {WIDTHS[faces]}", composed(clips, faces, given.frames)) for faces in given.faces)
+        real = ((path.stem, first_frames(path, given.frames)) for path in given.videos)
+        results = [run(name, pictures, Path(folder)) for name, pictures in itertools.chain(made, real)]
     for one in results:
         alone = f"restoring alone {one['restore_ratio']} times as fast"
-        print(f"{one['faces']} faces: {one['ratio']} times as many frames/s, {alone} (goal {GOAL:g})")
+        print(f"{one['video']}: {one['ratio']} times as many frames/s, {alone} (goal {GOAL:g})")
     if given.write:
         print(f"written: {write('routed', around, results)}")
     return 0

@@ -2,9 +2,10 @@
 
     python benchmarks/bench_srnet_quality.py CLIPS [--weights srnet_t srnet_f] [--write]
 
-CLIPS is a folder of videos with one face each, of people that training did not see. A few frames of each are made bad and small, as
-`options/train/srnet_t.yml` ("soft") and `srnet_f.yml` ("sharp") say, by a fourth or by as much less as gives a face `WIDTHS` wide, and made
-large again. PSNR is that of the face's box; identity the cosine similarity of dlib's vectors to the frame's own.
+CLIPS is a folder of videos with one face each, of people that training did not see. A few frames of each are scaled so that the face has
+four times one of `WIDTHS`, made bad and a fourth as large, as `options/train/srnet_t.yml` ("soft") and `srnet_f.yml` ("sharp") say, or only
+a fourth as large ("clean"), and made large again. PSNR is that of the face's box; identity the cosine similarity of dlib's vectors to the
+frame's own.
 """
 
 from __future__ import annotations
@@ -34,7 +35,8 @@ from keyframes_gan.video.read import VideoReader, count_frames  # noqa: E402
 
 WIDTHS = (50, 75, 100)
 SCALE = 4
-KINDS = {"soft": "srnet_t.yml", "sharp": "srnet_f.yml"}
+KINDS = {"soft": "srnet_t.yml", "sharp": "srnet_f.yml", "clean": ""}
+CLEAN = {"blur_sigma": [0.2, 0.2], "noise_range": [0.0, 0.0], "crf_range": [0, 0]}
 
 
 def faces(path: Path, count: int) -> list[tuple[Image, npt.NDArray[np.float32]]]:
@@ -86,8 +88,8 @@ def main() -> int:
     everything = [one for path in sorted(given.clips.glob("*.mp4")) for one in faces(path, given.frames)]
     rows = []
     for kind, recipe in KINDS.items():
-        settings = options.load(ROOT / "options" / "train" / recipe, check_paths=False)
-        far = Degradation.of({**options.plain(settings)["degradation"], "scale": SCALE})
+        settings = options.plain(options.load(ROOT / "options" / "train" / recipe, check_paths=False))["degradation"] if recipe else CLEAN
+        far = Degradation.of({**settings, "scale": SCALE})
         for width in WIDTHS:
             found: dict[str, list[tuple[float, float]]] = {name: [] for name in ("bicubic", *known)}
             for number, (rgb, points) in enumerate(everything):

@@ -404,3 +404,18 @@ def test_wrong_experts_are_named(tmp_path: Path) -> None:
         path.write_text(f"experts: {{T: {expert}}}\nbands: [{{from_px: 0, expert: T}}]\n")
         with pytest.raises(error, match=message):
             restorers.find("routed", device="cpu", weights=str(path))
+
+
+def test_as_shipped_small_faces_are_enlarged_and_large_ones_left() -> None:
+    made = restorers.find("routed", device="cpu")
+    state, given = made.start(0), clip([SHARP] * 2, [points(60), points(190)])
+    restored = made.restore(given, state)
+    assert restored.shape == (2, 4 * SIZE, 4 * SIZE, 3)
+    assert isinstance(made, DecidingRestorer)
+    first, second = (made.decision(state, index) for index in (0, 1))
+    assert first is not None
+    assert second is not None
+    # One odd frame changes nothing: the track stays with its expert.
+    assert (first.expert, second.expert) == ("T", "T")
+    assert first.seconds > 0
+    assert second.reason.endswith("held from earlier frames")
