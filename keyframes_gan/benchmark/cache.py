@@ -20,6 +20,7 @@ VIDEO_CODE = ("keyframes_gan/video", "keyframes_gan/benchmark/produce.py")
 RESTORING_CODE = (
     *VIDEO_CODE,
     "archs",
+    "keyframes_gan/benchmark/apart.py",
     "keyframes_gan/faces",
     "keyframes_gan/keyframes",
     "keyframes_gan/pipeline",

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
-from functools import lru_cache
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +12,14 @@ import cv2
 
 from keyframes_gan import weights
 from keyframes_gan.benchmark import cache
+from keyframes_gan.benchmark.apart import Cost, restore_apart
 from keyframes_gan.benchmark.plan import LOSSLESS, SUFFIX, Case
 from keyframes_gan.errors import UserError
 from keyframes_gan.measure.pairs import SUFFIXES
 from keyframes_gan.options import plain
 from keyframes_gan.options.benchmark import BicubicMethod, FilterMethod, FolderMethod, InputMethod, Method, RestorerMethod
 from keyframes_gan.pipeline.settings import Finish, Settings
-from keyframes_gan.pipeline.stream import build_restorer, restore_video
-from keyframes_gan.types import Frame, Restorer
+from keyframes_gan.types import Frame
 from keyframes_gan.upscale import resized
 from keyframes_gan.video.compress import compress
 from keyframes_gan.video.filters import filtered
@@ -34,12 +33,11 @@ BITS_PER_BYTE = 8
 class Product:
     """What a method made of a case.
 
-    `seconds`: how long it took, decoding and encoding included, loading a network not; None where that is not known here.
     `photo_bits`: of the photos that the receiver was given beside the video. `notes`: what the pipeline had to say.
     """
 
     path: Path
-    seconds: float | None = None
+    cost: Cost = field(default_factory=Cost)
     photo_bits: int = 0
     notes: tuple[str, ...] = ()
 
@@ -91,7 +89,7 @@ def produce(case: Case, name: str, method: Method, *, device: str, root: Path) -
         told = _make(case, method, target, device=device, root=root)
         cache.note(target, wanted, told)
     bits = sum(path.stat().st_size * BITS_PER_BYTE for path in photos_of(case, method, root))
-    return Product(target, told["seconds"], bits, tuple(told["notes"]))
+    return Product(target, Cost(**told["cost"]), bits, tuple(told["notes"]))
 
 
 def photos_of(case: Case, method: Method, root: Path) -> tuple[Path, ...]:
@@ -122,19 +120,17 @@ def _ingredients(case: Case, method: Method, root: Path) -> dict[str, object]:
 
 
 def _make(case: Case, method: Method, target: Path, *, device: str, root: Path) -> dict[str, Any]:
-    """Write the product, and return how many seconds that took, and what there is to say."""
+    """Write the product, and return what that cost, and what there is to say."""
     if isinstance(method, RestorerMethod):
-        settings = settings_of(method, case, device=device, root=root)
-        restorer = _restorer(replace(settings, references=()))
-        outcome = restore_video(case.given, target, settings, restorer=restorer, progress=False)
-        return {"seconds": outcome.seconds, "notes": outcome.notes}
+        cost, notes = restore_apart(case.given, target, settings_of(method, case, device=device, root=root))
+        return {"cost": asdict(cost), "notes": notes}
     start = time.perf_counter()
     with VideoReader(case.given) as reader:
         frames = filtered(case.given, method.filter) if isinstance(method, FilterMethod) else reader
         size = reader.info.width * case.scale, reader.info.height * case.scale
         flag = cv2.INTER_NEAREST if isinstance(method, InputMethod) else cv2.INTER_CUBIC
         _write(_sized(frames, size, flag), target, reader, LOSSLESS)
-    return {"seconds": time.perf_counter() - start, "notes": []}
+    return {"cost": asdict(Cost(time.perf_counter() - start)), "notes": []}
 
 
 def settings_of(method: RestorerMethod, case: Case, *, device: str, root: Path) -> Settings:
@@ -160,12 +156,6 @@ def settings_of(method: RestorerMethod, case: Case, *, device: str, root: Path) 
         encoding=LOSSLESS,
         finish=Finish(upscale=case.scale, strength=method.strength, mask=method.mask),
     )
-
-
-@lru_cache(maxsize=2)
-def _restorer(settings: Settings) -> Restorer:
-    """Return a restorer that is kept for the next case."""
-    return build_restorer(settings)
 
 
 def _sized(frames: Iterable[Frame], size: tuple[int, int], flag: int) -> Iterator[Frame]:

@@ -20,6 +20,11 @@ SCREEN_WIDTH = 160
 HEADS = ("data set", "degradation", "method")
 RATE = Column("kbit_per_second", "rate", "kbit/s", None, 1, summary="bits of the degraded pictures, key frames and photos included")
 SPEED = Column("frames_per_second", "speed", "frames/s", None, 1, summary="whole pipeline, decoding and encoding included")
+MEMORY = Column("peak_mb", "peak memory", "MB", None, 0, summary="of the process that restores, largest of all clips")
+GPU_MEMORY = Column("gpu_peak_mb", "GPU memory", "MB", None, 0, summary="most that PyTorch had taken, largest of all clips")
+MACS = Column("gmac_per_face", "cost", "GMAC/face", None, 1, summary="multiply-accumulates of the networks for one face in one frame")
+FACTS = (RATE, SPEED, MEMORY, GPU_MEMORY, MACS)
+BLANK_COST = "peak memory and cost are taken of restorers alone; filters share the benchmark's process and have no network"
 
 
 def results_grid(results: Results) -> Grid:
@@ -30,8 +35,9 @@ def results_grid(results: Results) -> Grid:
             group = [cell for cell in results.cells if (cell.case.dataset, cell.case.degradation) == (dataset, degradation)]
             rows += [_row(results, (dataset, degradation, method), group) for method in results.options.methods]
             rows += _published(results, dataset, degradation)
-    facts = [column for column in (RATE, SPEED) if any(row.values.get(column.key) is not None for row in rows)]
-    return Grid("Results", HEADS, (*results.columns, *facts), tuple(rows), results.options.anchor)
+    facts = [column for column in FACTS if any(row.values.get(column.key) is not None for row in rows)]
+    hints = (BLANK_COST,) if MEMORY in facts or MACS in facts else ()
+    return Grid("Results", HEADS, (*results.columns, *facts), tuple(rows), results.options.anchor, hints)
 
 
 def rate_grid(results: Results) -> Grid | None:
@@ -142,11 +148,30 @@ def _row(results: Results, names: tuple[str, str, str], group: Sequence[Cell]) -
             gains[column.key] = _gain(column, values[column.key], _total(column.key, base).mean)
     if not isinstance(results.options.datasets[names[0]], PairedSet):
         values[RATE.key] = _kbit_per_second(mine)
-    seconds = [cell.seconds for cell in mine]
-    if seconds and all(seconds):
-        values[SPEED.key] = sum(cell.frames for cell in mine) / sum(one for one in seconds if one is not None)
+    values |= _costs(mine)
     notes = dict.fromkeys(f"{cell.case.clip}: {note}" for cell in mine for note in cell.notes)
     return Row(names, values, gains, note="; ".join(notes))
+
+
+def _costs(cells: Sequence[Cell]) -> dict[str, float | None]:
+    """Return speed over all clips, memory on the one that took most, multiply-accumulates on average over the clips that tell them."""
+    frames = sum(cell.frames for cell in cells)
+    seconds = _known([cell.cost.seconds for cell in cells])
+    resident = _known([cell.cost.peak_bytes for cell in cells])
+    on_gpu = _known([cell.cost.gpu_peak_bytes for cell in cells])
+    macs = [cell.cost.macs_per_face for cell in cells if cell.cost.macs_per_face is not None]
+    return {
+        SPEED.key: frames / sum(seconds) if seconds else None,
+        MEMORY.key: max(resident) / 1e6 if resident else None,
+        GPU_MEMORY.key: max(on_gpu) / 1e6 if on_gpu else None,
+        MACS.key: sum(macs) / len(macs) / 1e9 if macs else None,
+    }
+
+
+def _known(values: Sequence[float | None]) -> list[float]:
+    """Return the values; none of them where one is not known."""
+    known = [value for value in values if value is not None]
+    return known if len(known) == len(values) else []
 
 
 def _published(results: Results, dataset: str, degradation: str) -> list[Row]:
@@ -214,7 +239,7 @@ def _cell_json(cell: Cell) -> dict[str, Any]:
         "bits": cell.bits,
         "key_frame_bits": cell.key_bits,
         "photo_bits": cell.photo_bits,
-        "seconds": cell.seconds,
+        **asdict(cell.cost),
         "notes": cell.notes,
         "metrics": {name: one.value for name, one in cell.scores.metrics.items()} if cell.scores else {},
         "failure": cell.failure,

@@ -8,13 +8,14 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from keyframes_gan.atomic import unwritable
+from keyframes_gan.benchmark.apart import Cost
 from keyframes_gan.benchmark.plan import Case, find_cases
 from keyframes_gan.benchmark.produce import Product, degrade, produce
 from keyframes_gan.benchmark.score import Asked, Scores, columns, protocol_of, score
@@ -35,7 +36,7 @@ class Cell:
     """One method on one case.
 
     `bits`: of the degraded clip's pictures, its key frames included, and of the photos that the method was given; `key_bits` those of the
-    key frames alone. `duration`: of the clip in seconds; `seconds`: what the method took, None where that is not known.
+    key frames alone. `duration`: of the clip in seconds; `cost`: what the method took.
     """
 
     case: Case
@@ -45,7 +46,7 @@ class Cell:
     bits: int
     key_bits: int
     photo_bits: int = 0
-    seconds: float | None = None
+    cost: Cost = field(default_factory=Cost)
     notes: tuple[str, ...] = ()
     product: Path | None = None
     scores: Scores | None = None
@@ -127,7 +128,7 @@ def do_case(case: Case, options: Benchmark, asked: Asked, root: Path, tick: Tick
                 bits=cost.bits + photo_bits,
                 key_bits=cost.key_bits,
                 photo_bits=photo_bits,
-                seconds=product.seconds if product else None,
+                cost=product.cost if product else Cost(),
                 notes=product.notes if product else (),
                 product=product.path if product else None,
                 scores=None if isinstance(outcome, str) else outcome,

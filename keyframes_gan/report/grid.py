@@ -77,7 +77,7 @@ class Row:
 class Grid:
     """A table. Rows of equal names, the last one apart, form a group; the best value of each group is set off.
 
-    `baseline`: what the gains are against.
+    `baseline`: what the gains are against. `hints`: lines to read below the table.
     """
 
     title: str
@@ -85,6 +85,7 @@ class Grid:
     columns: tuple[Column, ...]
     rows: tuple[Row, ...]
     baseline: str = ""
+    hints: tuple[str, ...] = ()
 
     @property
     def groups(self) -> list[list[Row]]:
@@ -162,6 +163,7 @@ def notes(grid: Grid) -> list[str]:
 
 def _notes(grid: Grid, before: str) -> list[str]:
     lines = [f"{before}{column.label} {UNAVAILABLE}: {column.reason}" for column in grid.columns if column.reason]
+    lines += [f"{before}{hint}" for hint in grid.hints]
     lines += [f"{before}failed: {', '.join(row.names)}: {row.failure}" for row in grid.rows if row.failure]
     lines += [f"{before}{', '.join(row.names)}: {row.note}" for row in grid.rows if row.note]
     return lines + list(dict.fromkeys(f"{before}{row.names[-1]}: {row.source}" for row in grid.rows if row.source))
