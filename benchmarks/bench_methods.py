@@ -1,7 +1,8 @@
-"""The quick benchmark's table, kept: what `python benchmark.py -opt options/test/quick.yml` found, as a record and in docs/benchmark.md.
+"""The quick benchmark's table, kept: what `benchmark.py -opt options/test/quick.yml` found, as a record, in docs/benchmark.md and README.md.
 
 python benchmark.py -opt options/test/quick.yml
 python benchmarks/bench_methods.py [experiments/benchmark/quick]
+python benchmarks/table.py --write
 """
 
 from __future__ import annotations
@@ -25,23 +26,29 @@ PAGE = ROOT / "docs" / "benchmark.md"
 PICTURE = ROOT / "docs" / "images" / f"{NAME}.webp"
 MARKS = ("<!-- table: begin -->\n", "<!-- table: end -->\n")
 ARROWS = {True: " ↑", False: " ↓"}
+COSTS = (
+    Column("frames_per_second", "frames/s", decimals=1),
+    Column("peak_mb", "peak MB", decimals=0),
+    Column("gmac_per_face", "GMAC/face"),
+)
 
 
 def table(stored: dict[str, Any]) -> str:
     """Return the page's block: values with gains by degradation and method, BD-rates, and under which circumstances."""
     around, measured = stored["circumstances"], stored["measured"]
     metrics = {key: one for key, one in measured["metrics"].items() if one["unavailable"] is None}
-    heads = [f"{one['label']}{ARROWS[one['higher_is_better']]}" for one in metrics.values()]
+    heads = [*(f"{one['label']}{ARROWS[one['higher_is_better']]}" for one in metrics.values()), *(one.label for one in COSTS)]
     lines = [f"| degradation | method | kbit/s | {' | '.join(heads)} |", "|---|---|---:|" + "---:|" * len(heads)]
     for row in measured["rows"]:
         cells = [cell(row, key, one["decimals"]) for key, one in metrics.items()]
+        cells += [one.text(row["values"].get(one.key)) for one in COSTS]
         lines.append(f"| {row['degradation']} | {row['method']} | {row['values']['kbit_per_second']:.1f} | {' | '.join(cells)} |")
     lines += [
         "",
         f"Bits for the same quality as `{measured['baseline']}`, in % (BD-rate, below zero is better; blank: none, see above):",
         "",
     ]
-    lines += [f"| method | {' | '.join(one['label'] for one in metrics.values())} |", "|---|" + "---:|" * len(heads)]
+    lines += [f"| method | {' | '.join(one['label'] for one in metrics.values())} |", "|---|" + "---:|" * len(metrics)]
     for row in measured["bd_rate"]:
         cells = ["" if row["percent"].get(key) is None else f"{row['percent'][key]:+.1f}" for key in metrics]
         lines.append(f"| {row['method']} | {' | '.join(cells)} |")
@@ -74,7 +81,7 @@ def main() -> int:
     before, rest = text.split(MARKS[0])
     block = table(json.loads((RESULTS / f"{NAME}.json").read_text()))
     PAGE.write_text(before + MARKS[0] + block + MARKS[1] + rest.split(MARKS[1])[1], encoding="utf-8")
-    print(f"written: {RESULTS / NAME}.json, {PAGE}, {PICTURE}")
+    print(f"written: {RESULTS / NAME}.json, {PAGE}, {PICTURE}; now run python benchmarks/table.py --write")
     return 0
 
 

@@ -169,6 +169,35 @@ def quality() -> str:
     return "\n".join(lines) + "\n"
 
 
+def benchmark() -> str:
+    """Return the quick benchmark's block: some columns of its table, and its picture; docs/benchmark.md shows all of them."""
+    around, measured = load("benchmark_quick")
+    metrics = {key: measured["metrics"][key] for key in ("psnr", "ssim", "ids", "e_warp")}
+    heads = [f"{one['label']} {'↑' if one['higher_is_better'] else '↓'}" for one in metrics.values()]
+    lines = [
+        f"`python benchmark.py -opt options/test/quick.yml`, inside the faces; gains over `{measured['baseline']}` in brackets,",
+        "above zero is better. One still portrait that moves: it shows that everything works, not how methods do on real people.",
+        "[docs/benchmark.md](docs/benchmark.md) has all columns and says what they mean.",
+        "",
+        f"| | method | {' | '.join(heads)} | frames/s | peak MB | GMAC/face |",
+        "|---|---|" + "---:|" * (len(heads) + 3),
+    ]
+    for each in measured["rows"]:
+        cells = [with_gain(each, key, one["decimals"]) for key, one in metrics.items()]
+        costs = (("frames_per_second", 1), ("peak_mb", 0), ("gmac_per_face", 2))
+        cells += ["" if each["values"].get(key) is None else f"{each['values'][key]:.{digits}f}" for key, digits in costs]
+        lines.append(f"| {each['degradation']} | {each['method']} | {' | '.join(cells)} |")
+    picture = "![Where input and result differ most in a frame at CRF 42, for every method](docs/images/benchmark_quick.webp)"
+    return "\n".join([*lines, "", picture, "", f"({when(around)})"]) + "\n"
+
+
+def with_gain(each: dict[str, Any], key: str, decimals: int) -> str:
+    """Return a value and, in brackets, its gain where there is one; nothing where the value is not known."""
+    value, gain = each["values"].get(key), each["gains"].get(key)
+    text = "" if value is None else f"{value:.{decimals}f}"
+    return text if gain is None else f"{text} ({round(gain, decimals) + 0.0:+.{decimals}f})"
+
+
 def score_row(name: str, row: dict[str, Any]) -> str:
     cells = []
     for region in ("face", "whole"):
@@ -189,7 +218,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Show the stored measurements as a Markdown table.")
     parser.add_argument("--write", action="store_true", help="put the table into README.md")
     given = parser.parse_args()
-    blocks = {"quality": quality(), "measurements": document()}
+    blocks = {"quality": quality(), "benchmark": benchmark(), "measurements": document()}
     sys.stdout.write("\n".join(blocks.values()))
     if given.write:
         text = README.read_text()

@@ -22,7 +22,7 @@ def table(repo_root: Path) -> ModuleType:
 
 def test_tables_are_those_of_the_stored_results(repo_root: Path, table: ModuleType) -> None:
     readme = (repo_root / "README.md").read_text(encoding="utf-8")
-    for name, block in (("quality", table.quality()), ("measurements", table.document())):
+    for name, block in (("quality", table.quality()), ("benchmark", table.benchmark()), ("measurements", table.document())):
         begin, end = (mark.format(name) for mark in table.MARKS)
         assert readme.split(begin)[1].split(end)[0] == block, "run python benchmarks/table.py --write"
 
