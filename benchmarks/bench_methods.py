@@ -1,4 +1,4 @@
-"""The quick benchmark's table, kept: what `benchmark.py -opt options/test/quick.yml` found, as a record, in docs/benchmark.md and README.md.
+"""The quick benchmark's table, kept: what `benchmark.py -opt options/test/quick.yml` found: a record, docs/benchmark.md and README.md.
 
 python benchmark.py -opt options/test/quick.yml
 python benchmarks/bench_methods.py [experiments/benchmark/quick]
