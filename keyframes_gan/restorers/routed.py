@@ -230,6 +230,10 @@ def create(*, device: str = "auto", precision: str = "fp32", weights: str | None
         UserError: an expert is no restorer, or cannot be built.
         WeightsError: an expert's weights are missing, altered or of another network.
     """
-    routing = load_routing(Path(weights) if weights else DEFAULT)
+    source = Path(weights) if weights else DEFAULT
+    if not source.is_file():
+        msg = f"--weights: expected, for routed, a file like options/infer/routed.yml, got {weights}, which does not exist"
+        raise UserError(msg)
+    routing = load_routing(source)
     used = {name: routing.experts[name] for band in routing.bands for name in band.experts if name != LEAVE}
     return Routed(routing, {name: _built(name, one, device=device, precision=precision) for name, one in used.items()})

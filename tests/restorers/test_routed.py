@@ -393,6 +393,11 @@ def test_experts_are_any_restorers_by_name(tmp_path: Path) -> None:
     assert (restored != align.enlarged(SHARP, restored.shape[1])).any()
 
 
+def test_options_that_are_not_there_are_told() -> None:
+    with pytest.raises(UserError, match="--weights: expected, for routed, a file like options/infer/routed.yml, got nothing.yml"):
+        restorers.find("routed", device="cpu", weights="nothing.yml")
+
+
 def test_wrong_experts_are_named(tmp_path: Path) -> None:
     path = tmp_path / "mine.yml"
     for expert, error, message in (
