@@ -394,7 +394,7 @@ def test_experts_are_any_restorers_by_name(tmp_path: Path) -> None:
 
 
 def test_options_that_are_not_there_are_told() -> None:
-    with pytest.raises(UserError, match="--weights: expected, for routed, a file like options/infer/routed.yml, got nothing.yml"):
+    with pytest.raises(UserError, match=r"--weights: expected, for routed, a file like options/infer/routed\.yml, got nothing\.yml"):
         restorers.find("routed", device="cpu", weights="nothing.yml")
 
 
