@@ -19,6 +19,7 @@ import benchmark
 from keyframes_gan import options
 from keyframes_gan.benchmark import produce, score
 from keyframes_gan.benchmark.plan import LOSSLESS
+from keyframes_gan.demo import portrait_clip
 from keyframes_gan.errors import run_door
 from keyframes_gan.metrics.fidelity import psnr
 from keyframes_gan.video.compress import encode_frames
@@ -331,6 +332,33 @@ def test_wrong_options_are_told_with_their_place(
     told = capsys.readouterr().err
     assert message in told
     assert "f.yml:" in told
+
+
+def test_keep_s_protocol_runs_on_its_folders(repo_root: Path, tmp_path: Path) -> None:
+    """A portrait in VFHQ-Test's layout, one clip of two pictures: crops that are restored to themselves score as the input does."""
+    data = yaml.safe_load((repo_root / "options/test/keep_vfhq.yml").read_text())
+    for index, rgb in zip(range(2), portrait_clip(60, (512, 512), 1.0), strict=False):
+        for name, scale in (("GT", 1), ("easy", 2), ("heavy", 8)):
+            small = cv2.resize(rgb[..., ::-1], (512 // scale, 512 // scale), interpolation=cv2.INTER_AREA)
+            (tmp_path / name / "Clip+a").mkdir(parents=True, exist_ok=True)
+            cv2.imwrite(str(tmp_path / name / "Clip+a" / f"{index:08d}.png"), cv2.resize(small, (512, 512), interpolation=cv2.INTER_CUBIC))
+    data["datasets"]["vfhq"] = {
+        "type": "pairs",
+        "gt": f"{tmp_path}/GT",
+        "lq": {one: f"{tmp_path}/{one}" for one in ("easy", "heavy")},
+    }
+    data["paper"] = [row for row in data["paper"] if row["degradation"] != "medium"]
+    data["methods"] = {"input": {"type": "input"}, "itself": {**data["methods"]["keep"], "restorer": "none"}}
+    data["measure"]["metrics"].remove("lpips")
+    (tmp_path / "f.yml").write_text(yaml.safe_dump(data, sort_keys=False))
+    assert door("-opt", tmp_path / "f.yml", "-o", tmp_path / "out") == 0
+    rows = {(row["degradation"], row["method"]): row["values"] for row in results(tmp_path / "out")["rows"]}
+    assert set(rows) == {(one, method) for one in ("easy", "heavy") for method in ("input", "itself", "KEEP (paper)")}
+    for metric in data["measure"]["metrics"]:
+        values = [rows[one, "input"][metric] for one in ("easy", "heavy")]
+        assert [rows[one, "itself"][metric] for one in ("easy", "heavy")] == pytest.approx(values)
+    psnr_db = [rows[one, "input"]["psnr"] for one in ("easy", "heavy")]
+    assert psnr_db == sorted(psnr_db, reverse=True)
 
 
 def test_the_shipped_files_are_right(repo_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
