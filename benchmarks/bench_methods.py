@@ -19,6 +19,7 @@ sys.path.insert(0, str(ROOT))
 import cv2  # noqa: E402
 
 from benchmarks.record import RESULTS, write  # noqa: E402
+from benchmarks.table import busy  # noqa: E402
 from keyframes_gan.report.grid import Column  # noqa: E402
 
 NAME = "benchmark_quick"
@@ -55,7 +56,7 @@ def table(stored: dict[str, Any]) -> str:
     missing = [one["label"] for one in measured["metrics"].values() if one["unavailable"] is not None]
     if missing:
         lines += ["", f"Unavailable where this was measured, without their weights: {', '.join(missing)}."]
-    told = f"{around['processor']}, {around['cores']} cores, {around['date']}, commit {around['commit']}"
+    told = f"{around['processor']}, {around['cores']} cores, {around['date']}, commit {around['commit']}{busy(around)}"
     return "\n".join([*lines, "", f"({told}; gains over `{measured['baseline']}` in brackets, above zero is better)"]) + "\n"
 
 

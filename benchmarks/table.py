@@ -188,7 +188,13 @@ def benchmark() -> str:
         cells += ["" if each["values"].get(key) is None else f"{each['values'][key]:.{digits}f}" for key, digits in costs]
         lines.append(f"| {each['degradation']} | {each['method']} | {' | '.join(cells)} |")
     picture = "![Where input and result differ most in a frame at CRF 42, for every method](docs/images/benchmark_quick.webp)"
-    return "\n".join([*lines, "", picture, "", f"({when(around)})"]) + "\n"
+    return "\n".join([*lines, "", picture, "", f"({when(around)}{busy(around)})"]) + "\n"
+
+
+def busy(around: dict[str, Any]) -> str:
+    """Return a warning about the speeds when other programs wanted the processor too."""
+    load = around["load_before"]
+    return f"; the machine was busy with other work, load {load:.1f}, so speeds are low and uneven" if load > around["cores"] / 2 else ""
 
 
 def with_gain(each: dict[str, Any], key: str, decimals: int) -> str:
