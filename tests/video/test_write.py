@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import resource
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -283,21 +284,22 @@ def test_failure_leaves_nothing(moving: Make, tmp_path: Path) -> None:
     assert target.read_bytes() == b"old"
 
 
-@pytest.fixture
+@contextmanager
 def small_files() -> Iterator[None]:
-    """No file may grow beyond 20 kB: the system's own error, as when the disk is full."""
+    """No file may grow beyond 20 kB: the system's own error, as when the disk is full. Not a fixture: pytest's log is a file, too."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-@pytest.mark.usefixtures("small_files")
 @pytest.mark.parametrize("name", ["out.mp4", "out.mkv"])
 @pytest.mark.parametrize("count", [8, 60])
 def test_full_disk_is_a_clear_line(tmp_path: Path, name: str, count: int) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (64, 96, 3), np.uint8)
-    with pytest.raises(MediaError, match="free some space") as caught:
+    with small_files(), pytest.raises(MediaError, match="free some space") as caught:
         encode_frames([noise] * count, tmp_path / name, rate=25, encoding=Encoding(codec="ffv1"))
     assert "\n" not in str(caught.value)
     assert list(tmp_path.iterdir()) == []
