@@ -29,15 +29,22 @@ from keyframes_gan import weights, weights_door
 from keyframes_gan.errors import run_door
 
 FRAMES, SIZE = 8, 128
-RECIPES = ("keyframes", "keyframes_lite", "keep_stage1", "keep_stage2", "keep_stage3")
+RECIPES = ("keyframes", "keyframes_lite", "keep_stage1", "keep_stage2", "keep_stage3", "srnet")
 BEFORE = {"keep_stage2": ("pretrain_network_vqgan", "keep_stage1"), "keep_stage3": ("pretrain_network_g", "keep_stage2")}
-RESTORERS = {"keyframes": "keyframes_lite", "keyframes_lite": "keyframes_lite", "keep_stage2": "keep", "keep_stage3": "keep"}
+RESTORERS = {
+    "keyframes": "keyframes_lite",
+    "keyframes_lite": "keyframes_lite",
+    "keep_stage2": "keep",
+    "keep_stage3": "keep",
+    "srnet": "srnet",
+}
 TERMS = {
     "keyframes": {"l_pix", "l_g_gan", "l_d_real", "l_d_fake"},
     "keyframes_lite": {"l_pix"},
     "keep_stage1": {"l_pix", "l_codebook", "perplexity", "gan_weight", "l_g_gan", "l_d_real", "l_d_fake"},
     "keep_stage2": {"l_pix", "l_feature", "l_entropy", "right_codes"},
     "keep_stage3": {"l_pix", "l_temporal", "l_g_gan", "l_d_real", "l_d_fake"},
+    "srnet": {"l_pix", "l_frequency"},
 }
 
 Go = Callable[..., Path]
