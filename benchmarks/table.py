@@ -193,7 +193,7 @@ def benchmark() -> str:
 
 def busy(around: dict[str, Any]) -> str:
     """Return a warning about the speeds when other programs wanted the processor too."""
-    load = around["load_before"]
+    load = around["load_before"] or 0.0
     return f"; the machine was busy with other work, load {load:.1f}, so speeds are low and uneven" if load > around["cores"] / 2 else ""
 
 

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import cv2
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
 from keyframes_gan.benchmark.plan import LOSSLESS, SUFFIX
 from keyframes_gan.errors import UserError
@@ -83,6 +82,8 @@ def resident_peak() -> int | None:
 
 def macs_per_face(source: Path, target: Path, settings: Settings, restorer: Restorer) -> float | None:
     """Return the multiply-accumulates (half of PyTorch's count of operations) of restoring a clip over its faces; None without any."""
+    from torch.utils.flop_counter import FlopCounterMode  # noqa: PLC0415  # 70 MB, which are not the method's
+
     with torch.compiler.set_stance("force_eager"), FlopCounterMode(display=False) as counter:  # compiled code cannot be counted
         outcome = restore_video(source, target, settings, restorer=restorer, progress=False)
     counted = counter.get_total_flops() / FLOPS_PER_MAC
