@@ -192,9 +192,9 @@ def benchmark() -> str:
 
 
 def busy(around: dict[str, Any]) -> str:
-    """Return a warning about the speeds when other programs wanted the processor too."""
+    """Return a warning about the speeds when more was running than there are cores."""
     load = around["load_before"] or 0.0
-    return f"; the machine was busy with other work, load {load:.1f}, so speeds are low and uneven" if load > around["cores"] / 2 else ""
+    return f"; the machine was busy with other work, load {load:.1f}, so speeds are low and uneven" if load > around["cores"] else ""
 
 
 def with_gain(each: dict[str, Any], key: str, decimals: int) -> str:
