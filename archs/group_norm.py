@@ -20,7 +20,7 @@ class GroupNorm(nn.GroupNorm):
 
     def forward(self, features: Tensor) -> Tensor:
         """Return features (N, C, H, W) normalised."""
-        return self._piecewise(features, activate=False) if self._by_pieces(features) else super().forward(features)
+        return self._piecewise(features, activate=False) if self._by_pieces(features) else self._whole(features)
 
     def activated(self, features: Tensor, *, inplace: bool = False) -> Tensor:
         """Return silu(norm(features)), (N, C, H, W).
@@ -29,7 +29,12 @@ class GroupNorm(nn.GroupNorm):
         """
         if self._by_pieces(features):
             return self._piecewise(features, activate=True, inplace=inplace)
-        return F.silu(super().forward(features), inplace=True)
+        return F.silu(self._whole(features), inplace=True)
+
+    def _whole(self, features: Tensor) -> Tensor:
+        """Normalise by PyTorch, whose CPU kernel (2.11) crashes on channels-last features when only scale and shift want gradients."""
+        fixed = torch.is_grad_enabled() and not features.requires_grad
+        return super().forward(features.contiguous() if fixed and features.device.type == "cpu" else features)
 
     @staticmethod
     def _by_pieces(features: Tensor) -> bool:

@@ -177,3 +177,13 @@ def test_group_norm_overwrites_only_what_nobody_needs() -> None:
     with torch.enable_grad():
         assert norm.activated(needed, inplace=True).data_ptr() != needed.data_ptr()
     torch.testing.assert_close(needed.detach(), given)
+
+
+def test_group_norm_trains_behind_a_frozen_part_in_channels_last_memory() -> None:
+    """Only scale and shift want gradients there, which ends PyTorch 2.11 if its own channels-last kernel is asked."""
+    features = torch.randn(2, 64, 8, 8)
+    last = features.to(memory_format=torch.channels_last)
+    plain, ours = torch.nn.GroupNorm(32, 64), GroupNorm(32, 64)
+    plain(features).square().mean().backward()
+    ours(last).square().mean().backward()
+    torch.testing.assert_close(ours.weight.grad, plain.weight.grad)
