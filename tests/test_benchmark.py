@@ -70,7 +70,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_values_are_those_of_the_files(finished: Path) -> None:
     """Decoded and measured anew: the table holds the mean over the frames, in the original's size, after decoding what was kept."""
-    work = finished / "out" / "work" / "portrait" / "near"
+    work = finished / "out" / "products" / "portrait" / "near"
     rows = {(row["degradation"], row["method"]): row for row in results(finished / "out")["rows"]}
     for method, file in (("input", "given.mp4"), ("deblock", "deblock.mkv"), ("none", "none.mkv")):
         pairs = zip(pictures(work / "original.mkv"), pictures(work / "crf42" / file), strict=True)
@@ -83,7 +83,7 @@ def test_values_are_those_of_the_files(finished: Path) -> None:
 
 def test_rates_are_those_of_the_packets(finished: Path) -> None:
     told = results(finished / "out")
-    with av.open(str(finished / "out/work/portrait/near/crf36/given.mp4")) as container:
+    with av.open(str(finished / "out/products/portrait/near/crf36/given.mp4")) as container:
         bits = 8 * sum(packet.size for packet in container.demux(video=0))
     clip = next(one for one in told["clips"] if (one["degradation"], one["method"]) == ("crf36", "none"))
     assert (clip["bits"], clip["photo_bits"], clip["frames"]) == (bits, 0, 8)
@@ -139,7 +139,7 @@ def test_only_what_changed_is_done_again(finished: Path, monkeypatch: pytest.Mon
 
     made, measured = [], []
     make, measure_files = produce._make, score.measure.measure_files
-    (finished / "out/work/portrait/near/crf30/none.mkv").write_bytes(b"broken")
+    (finished / "out/products/portrait/near/crf30/none.mkv").write_bytes(b"broken")
 
     def counted(case: Any, method: Any, *rest: Any, **named: Any) -> Any:
         made.append((case.degradation, method.type))
@@ -226,7 +226,7 @@ def test_reduced_videos_are_enlarged(tmp_path: Path) -> None:
         data["datasets"]["portrait"].update(size=384, zooms={"near": 1.8}, frames=3)
 
     assert door("-opt", written(tmp_path / "f.yml", change), "-o", tmp_path / "out") == 0
-    folder = tmp_path / "out/work/portrait/near/x4"
+    folder = tmp_path / "out/products/portrait/near/x4"
     assert pictures(folder / "given.mp4")[0].shape == (96, 96, 3)
     squares, smooth = pictures(folder / "input.mkv")[0], pictures(folder / "bicubic.mkv")[0]
     assert squares.shape == smooth.shape == pictures(folder / "none.mkv")[0].shape == (384, 384, 3)

@@ -25,7 +25,7 @@ from keyframes_gan.report.grid import Column
 from keyframes_gan.video.packets import stream_cost
 from keyframes_gan.video.read import probe
 
-WORK = "work"
+WORK = "products"
 Tick = Callable[..., None]
 """Told what has been done, and how many cells that were (default: one)."""
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
