@@ -33,8 +33,8 @@ from data.dmsasff_dataset import DMSASFFNetDataset  # noqa: E402
 from data.keyframe_clip_dataset import KeyframeClipDataset  # noqa: E402
 from data.position import Positioned  # noqa: E402
 from data.vfhq_dataset import SingleVFHQDataset, VFHQDataset  # noqa: E402
-from keyframes_gan.demo import portrait_clip  # noqa: E402
 from keyframes_gan.faces.align import invert, transform_points  # noqa: E402
+from keyframes_gan.portrait import portrait_clip  # noqa: E402
 from keyframes_gan.preprocess.clip import make_clip  # noqa: E402
 from keyframes_gan.preprocess.records import write_list  # noqa: E402
 from keyframes_gan.preprocess.settings import Settings  # noqa: E402

@@ -30,13 +30,13 @@ import torch  # noqa: E402
 from archs.dmsasff_lite_arch import DMSASFFNetLite  # noqa: E402
 from benchmarks.record import circumstances, write  # noqa: E402
 from keyframes_gan import weights  # noqa: E402
-from keyframes_gan.demo import portrait_clip  # noqa: E402
 from keyframes_gan.faces import align, detectors  # noqa: E402
 from keyframes_gan.faces.landmarks import Landmarker  # noqa: E402
 from keyframes_gan.keyframes.memory import KeyframeMemory  # noqa: E402
 from keyframes_gan.keyframes.warp import warp  # noqa: E402
 from keyframes_gan.pipeline.settings import Settings  # noqa: E402
 from keyframes_gan.pipeline.stream import restore_video  # noqa: E402
+from keyframes_gan.portrait import portrait_clip  # noqa: E402
 from keyframes_gan.types import CROP_SIZES, Image, Reference  # noqa: E402
 from keyframes_gan.video.compress import encode_frames  # noqa: E402
 from keyframes_gan.video.read import VideoReader  # noqa: E402

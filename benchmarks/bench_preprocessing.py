@@ -31,8 +31,8 @@ import numpy as np  # noqa: E402
 import numpy.typing as npt  # noqa: E402
 
 from benchmarks.record import circumstances, write  # noqa: E402
-from keyframes_gan.demo import portrait_clip  # noqa: E402
 from keyframes_gan.faces.dlib_models import CNN_DETECTOR, LANDMARKS_68, model_path  # noqa: E402
+from keyframes_gan.portrait import portrait_clip  # noqa: E402
 from keyframes_gan.preprocess.clip import compressed_twin, main_face, write_clip  # noqa: E402
 from keyframes_gan.preprocess.settings import Settings  # noqa: E402
 from keyframes_gan.video.compress import encode_frames  # noqa: E402

@@ -41,10 +41,10 @@ import torch  # noqa: E402
 from benchmarks import fit_toy  # noqa: E402
 from benchmarks.bench_keep import network  # noqa: E402
 from benchmarks.record import circumstances, write  # noqa: E402
-from keyframes_gan.demo import portrait_clip  # noqa: E402
 from keyframes_gan.devices import choose_device, choose_precision  # noqa: E402
 from keyframes_gan.pipeline.settings import Settings  # noqa: E402
 from keyframes_gan.pipeline.stream import restore_video  # noqa: E402
+from keyframes_gan.portrait import portrait_clip  # noqa: E402
 from keyframes_gan.restorers import keep  # noqa: E402
 from keyframes_gan.types import FaceClip, Image, Restorer, RestorerSpec  # noqa: E402
 from keyframes_gan.video.compress import encode_frames  # noqa: E402

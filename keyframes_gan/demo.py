@@ -1,65 +1,47 @@
 """`make demo`: a short face video is compressed hard, restored with the default weights, and measured.
 
-Without an input the clip is made from scikit-image's public-domain portrait (`skimage.data.astronaut()`, NASA), moved and zoomed
-smoothly, so that the demonstration needs nothing from outside.
+Without an input the clip is `keyframes_gan.portrait.portrait_clip`, so that the demonstration needs nothing from outside.
 """
 
 from __future__ import annotations
 
 import argparse
-import math
 import sys
 from fractions import Fraction
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import cv2
-import numpy as np
-
 from keyframes_gan import measure, report
 from keyframes_gan.atomic import unwritable
+from keyframes_gan.benchmark import video_report
 from keyframes_gan.errors import MediaError, run_door
 from keyframes_gan.pipeline.settings import Settings
 from keyframes_gan.pipeline.stream import restore_video
-from keyframes_gan.types import Image
+from keyframes_gan.portrait import portrait_clip
 from keyframes_gan.video.compress import compress
 from keyframes_gan.video.read import VideoReader, count_frames
 from keyframes_gan.video.write import Encoding, VideoWriter
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
+
+    from keyframes_gan.pipeline.stream import Outcome
 
 CLIP_SIZE = 384
-CLIP_FRAMES = 100
+CLIP_FRAMES = 75
 CLIP_RATE = Fraction(25)
 CRF = 42
-FACE_CENTRE = (224.0, 118.0)
 SHEET_ROWS = 4
+METRICS = ("psnr", "ssim")
 LABELS = ("original", f"compressed, CRF {CRF}", "restored")
-
-
-def portrait_clip(frames: int = CLIP_FRAMES, size: tuple[int, int] = (CLIP_SIZE, CLIP_SIZE), zoom: float = 1.45) -> Iterator[Image]:
-    """Yield `frames` pictures, uint8 RGB, of `size` (width, height): the portrait drifting, turning by a few degrees and coming nearer.
-
-    `zoom` is the mean magnification; the face is about 100 px wide times `zoom`.
-    """
-    from skimage.data import astronaut  # noqa: PLC0415  # slow to import, and only the demonstration needs it
-
-    portrait = np.ascontiguousarray(astronaut())
-    for index in range(frames):
-        phase = 2.0 * math.pi * index / frames
-        matrix = cv2.getRotationMatrix2D(FACE_CENTRE, 3.0 * math.sin(2.0 * phase), zoom * (1.0 + 0.17 * math.sin(phase)))
-        drift = 0.057 * min(size) * math.sin(phase + 0.7), 0.036 * min(size) * math.cos(phase)
-        matrix[:, 2] += [side / 2 + moved - centre for side, moved, centre in zip(size, drift, FACE_CENTRE, strict=True)]
-        yield cv2.warpAffine(portrait, matrix, size, flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101)
 
 
 def make_clip(path: Path) -> None:
     """Write the portrait clip, losslessly but for 4:2:0."""
     encoding = Encoding(crf=0)
     with VideoWriter(path, size=(CLIP_SIZE, CLIP_SIZE), time_base=1 / CLIP_RATE, rate=CLIP_RATE, encoding=encoding) as writer:
-        for index, picture in enumerate(portrait_clip(CLIP_FRAMES)):
+        for index, picture in enumerate(portrait_clip(CLIP_FRAMES, (CLIP_SIZE, CLIP_SIZE))):
             writer.write(picture, index / CLIP_RATE)
 
 
@@ -95,21 +77,34 @@ def main(argv: Sequence[str]) -> int:
     compress(original, compressed, crf=CRF)
     outcome = restore_video(compressed, restored, Settings(), compare=comparison)
     write_sheet((original, compressed, restored), folder / "contact_sheet.png")
+    show(original, compressed, outcome, folder)
+    for path, what in (
+        (restored, "the restored video"),
+        (comparison, "before and after, side by side"),
+        (folder / "contact_sheet.png", "a few moments, with the original"),
+        (folder / "report.html", "the report: open it in a browser"),
+        (folder / "metrics.json", "the numbers, also by frame in metrics.csv"),
+    ):
+        sys.stdout.write(f"written: {path}: {what}\n")
+    return 0
+
+
+def show(original: Path, compressed: Path, outcome: Outcome, folder: Path) -> None:
+    """Measure what was restored, print the gains, and write them and the report into `folder`."""
     settings = measure.Settings(
         gt_path=original,
-        inference_path=restored,
+        inference_path=outcome.target,
         compressed_path=compressed,
         output=folder,
-        metrics=("psnr", "ssim"),
+        metrics=METRICS,
         regions=("whole", "face"),
     )
     summary = measure.measure_folders(settings)
     measure.print_summary(summary)
     measure.write_summary(summary, folder)
+    page = folder / "report.html"
+    video_report(page, compressed, outcome.target, original=original, metrics=METRICS, about=outcome.as_json())
     sys.stdout.write(f"{outcome.frames} frames in {outcome.seconds:.1f} s ({outcome.frames / outcome.seconds:.1f} frames/s)\n")
-    for path in (restored, comparison, folder / "contact_sheet.png", folder / "metrics.json"):
-        sys.stdout.write(f"written: {path}\n")
-    return 0
 
 
 if __name__ == "__main__":

@@ -19,9 +19,9 @@ import benchmark
 from keyframes_gan import options
 from keyframes_gan.benchmark import produce, score
 from keyframes_gan.benchmark.plan import LOSSLESS
-from keyframes_gan.demo import portrait_clip
 from keyframes_gan.errors import run_door
 from keyframes_gan.metrics.fidelity import psnr
+from keyframes_gan.portrait import portrait_clip
 from keyframes_gan.video.compress import encode_frames
 from keyframes_gan.video.read import VideoReader
 

@@ -56,7 +56,14 @@ def _sheet(show: Show, path: Path) -> Path:
 
 
 def video_report(
-    path: Path, given: Path, restored: Path, *, original: Path | None = None, about: Mapping[str, Any] | None = None, device: str = "auto"
+    path: Path,
+    given: Path,
+    restored: Path,
+    *,
+    original: Path | None = None,
+    metrics: Sequence[str] = DEFAULT,
+    about: Mapping[str, Any] | None = None,
+    device: str = "auto",
 ) -> list[Path]:
     """Write the report of one video: input against restored, and against the original when there is one.
 
@@ -65,6 +72,7 @@ def video_report(
         given: the video that was restored.
         restored: what became of it.
         original: what both should look like; without it only metrics that need none are taken.
+        metrics: which to take.
         about: what else to tell below, by name.
         device: where metrics run.
 
@@ -74,7 +82,7 @@ def video_report(
     Raises:
         UserError: the videos do not belong together, or the report cannot be written.
     """
-    names = DEFAULT if original is not None else tuple(name for name in DEFAULT if not METRICS[name].uses_original)
+    names = tuple(name for name in metrics if original is not None or not METRICS[name].uses_original)
     asked = Asked(names, device=device)
     shown = columns(asked)
     truth = restored if original is None else original

@@ -7,10 +7,10 @@ from fractions import Fraction
 from pathlib import Path
 
 from keyframes_gan.benchmark import cache
-from keyframes_gan.demo import portrait_clip
 from keyframes_gan.errors import OptionsError, UserError
 from keyframes_gan.measure.pairs import find_videos
 from keyframes_gan.options.benchmark import Benchmark, Degradation, PairedSet, PortraitSet, VideoSet
+from keyframes_gan.portrait import portrait_clip
 from keyframes_gan.video.compress import encode_frames
 from keyframes_gan.video.read import probe
 from keyframes_gan.video.write import Encoding
@@ -112,7 +112,7 @@ def _portraits(dataset: PortraitSet, folder: Path) -> dict[str, Path]:
     for clip, zoom in dataset.zooms.items():
         path = folder / clip / f"original{SUFFIX}"
         wanted = cache.fingerprint(
-            {"frames": dataset.frames, "size": dataset.size, "zoom": zoom, "code": cache.code(("keyframes_gan/demo.py",))}
+            {"frames": dataset.frames, "size": dataset.size, "zoom": zoom, "code": cache.code(("keyframes_gan/portrait.py",))}
         )
         if cache.known(path, wanted) is None:
             path.parent.mkdir(parents=True, exist_ok=True)

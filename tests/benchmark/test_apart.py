@@ -12,9 +12,9 @@ import torch
 
 from keyframes_gan.benchmark.apart import macs_per_face, resident_peak, restore_apart
 from keyframes_gan.benchmark.plan import LOSSLESS
-from keyframes_gan.demo import portrait_clip
 from keyframes_gan.errors import UserError
 from keyframes_gan.pipeline.settings import Settings
+from keyframes_gan.portrait import portrait_clip
 from keyframes_gan.types import FaceClip, RestorerSpec
 from keyframes_gan.video.compress import encode_frames
 

@@ -14,7 +14,6 @@ import pytest
 
 import video_inference
 from keyframes_gan import restorers
-from keyframes_gan.demo import portrait_clip
 from keyframes_gan.errors import MediaError, run_door
 from keyframes_gan.faces import align
 from keyframes_gan.faces.align import box_of, enlarged
@@ -23,6 +22,7 @@ from keyframes_gan.faces.track import FaceStream, FaceTracker
 from keyframes_gan.pipeline.framing import FaceFraming
 from keyframes_gan.pipeline.settings import Finish, Settings
 from keyframes_gan.pipeline.stream import restore_video
+from keyframes_gan.portrait import portrait_clip
 from keyframes_gan.report import write_png
 from keyframes_gan.restorers import routed
 from keyframes_gan.types import FaceClip, Frame, RestorerSpec
