@@ -9,7 +9,7 @@ frame. KEEP: Feng et al., "Kalman-Inspired Feature Propagation for Video Face Su
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import cv2
@@ -77,6 +77,16 @@ class Degradation:
             if key in opt:
                 chosen[key] = tuple(opt[key]) if isinstance(opt[key], list) else opt[key]
         return cls(**chosen)
+
+    def weaker(self, strength: float) -> Degradation:
+        """Return the range whose blur, noise and CRF reach from their lowest (noise and CRF: 0) up to `strength`, 0 to 1, of the way."""
+        low, high = self.blur_sigma
+        return replace(
+            self,
+            blur_sigma=(low, low + strength * (high - low)),
+            noise_range=(strength * self.noise_range[0], strength * self.noise_range[1]),
+            crf_range=(round(strength * self.crf_range[0]), round(strength * self.crf_range[1])),
+        )
 
     def draw(self, rng: np.random.Generator) -> Draw:
         """Decide on one degradation."""

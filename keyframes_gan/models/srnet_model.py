@@ -12,6 +12,7 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from archs.srnet_arch import SCALE, SRNet, as_photo, variant_of
@@ -23,6 +24,8 @@ from keyframes_gan.models.validation import Shown, image_of
 from keyframes_gan.types import Image
 
 HALF = 0.5
+COARSER = (2, SCALE)
+"""By how much `train.coarse_opt` makes pictures smaller first: what stays is what people are told apart by, and what a small face shows."""
 VALIDATION_SEED = 0
 
 
@@ -30,13 +33,17 @@ class SRNetModel(SignedModel):
     """Trains an SRNet on patches of faces, and validates it on whole faces against bicubic interpolation ("compressed" in the scores)."""
 
     def __init__(self, opt: dict[str, Any]) -> None:
-        self.far = Degradation.of({**opt["degradation"], "scale": SCALE})
-        self.patch = int(opt["degradation"]["patch_size"]) * SCALE
+        settings = opt["degradation"]
+        self.far = Degradation.of({**settings, "scale": SCALE})
+        self.patch = int(settings["patch_size"]) * SCALE
+        self.sizes = tuple(settings.get("size_range", (1.0, 1.0)))
+        self.clean, self.mild = float(settings.get("clean", 0.0)), float(settings.get("mild", 0.0))
         super().__init__(opt)
 
     def prepare_training(self) -> None:
-        """Build the loss on spectra, too."""
+        """Build the losses on spectra and on coarser versions, too."""
         super().prepare_training()
+        self.cri_coarse = self.build_loss("coarse_opt")
         self.cri_frequency = self.build_loss("frequency_opt")
 
     def initialise(self, label: str, net: nn.Module) -> None:
@@ -58,19 +65,28 @@ class SRNetModel(SignedModel):
         super().feed_data({**data, **pairs})
 
     def _patch(self, picture: Image, rng: np.random.Generator) -> Image:
-        side = min(self.patch, *(length - length % SCALE for length in picture.shape[:2]))
+        most = min(length - length % SCALE for length in picture.shape[:2])
+        wanted = min(self.patch, most)
+        side = min(round(wanted / rng.uniform(*self.sizes)), most)
         top, left = (int(rng.integers(0, length - side + 1)) for length in picture.shape[:2])
-        return picture[top : top + side, left : left + side]
+        cut = picture[top : top + side, left : left + side]
+        smaller: Image = cut if side == wanted else cv2.resize(cut, (wanted, wanted), interpolation=cv2.INTER_AREA)
+        return smaller
 
     def _bad(self, picture: Image, rng: np.random.Generator) -> Image:
-        return self.far.apply([picture], self.far.draw(rng), rng)[0]
+        kind = rng.random()
+        strength = 0.0 if kind < self.clean else rng.random() if kind < self.clean + self.mild else 1.0
+        return self.far.apply([picture], self.far.weaker(strength).draw(rng), rng)[0]
 
     def terms(self, chunk: Batch) -> tuple[Terms, Tensor]:
-        """Return the terms of pixels and spectra, and the enlarged pictures (N, 3, 4H, 4W)."""
+        """Return the terms of pixels, coarser versions and spectra, and the enlarged pictures (N, 3, 4H, 4W)."""
         with self.autocast():
             output, _ = self.net_g(chunk["lq"] / 2 + HALF)
         output = output.float() * 2 - 1
         terms = self.similarity(output, chunk["gt"])
+        if self.cri_coarse is not None:
+            pairs = ((F.avg_pool2d(output, side), F.avg_pool2d(chunk["gt"], side)) for side in COARSER)
+            terms["l_coarse"] = torch.stack([self.cri_coarse(*pair) for pair in pairs]).sum()
         if self.cri_frequency is not None:
             terms["l_frequency"] = self.cri_frequency(output, chunk["gt"])
         return terms, output

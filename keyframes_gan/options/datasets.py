@@ -55,6 +55,7 @@ CRFSpan = Annotated[list[Annotated[int, Field(ge=0, le=51)]], Field(min_length=2
 CountSpan = Annotated[list[Count], Field(min_length=2, max_length=2), AfterValidator(_ascending)]
 GOPSpan = Annotated[list[Positive], Field(min_length=2, max_length=2), AfterValidator(_ascending)]
 FractionSpan = Annotated[list[Fraction], Field(min_length=2, max_length=2), AfterValidator(_ascending)]
+PartSpan = Annotated[list[Annotated[float, Field(gt=0, le=1)]], Field(min_length=2, max_length=2), AfterValidator(_ascending)]
 RateSpan = Annotated[list[Rate], Field(min_length=2, max_length=2), AfterValidator(_ascending)]
 
 

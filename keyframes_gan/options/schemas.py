@@ -13,7 +13,7 @@ from pydantic import Field, ValidationInfo, model_validator
 from typing_extensions import Self
 
 from keyframes_gan.options import datasets, networks, training
-from keyframes_gan.options.datasets import ClipData, CRFSpan, PictureData, RateSpan, ReferenceData, Span
+from keyframes_gan.options.datasets import ClipData, CRFSpan, PartSpan, PictureData, RateSpan, ReferenceData, Span
 from keyframes_gan.options.networks import (
     KEEP,
     Discriminator,
@@ -24,7 +24,7 @@ from keyframes_gan.options.networks import (
     VQAutoEncoder,
     VQGANDiscriminator,
 )
-from keyframes_gan.options.section import Count, ExistingFile, Name, Positive, Section, WeightsSource, refuse, refuse_all
+from keyframes_gan.options.section import Count, ExistingFile, Fraction, Name, Positive, Section, WeightsSource, refuse, refuse_all
 from keyframes_gan.options.training import KEEPGANOptimisation, KEEPOptimisation, LPIPSLoss, SRNetOptimisation, Training, VQGANOptimisation
 
 IMG_SIZE, CFA_SIDES, LPIPS_SMALLEST = 512, (16, 32), 64
@@ -285,13 +285,26 @@ class KEEPGANTraining(ClipRecipe):
 
 
 class Degradations(Section):
-    """`data.degradation.Degradation` at a fourth of the size; `patch_size` in pixels of the small picture."""
+    """`data.degradation.Degradation` at a fourth of the size.
+
+    `patch_size` is in pixels of the small picture; `size_range`: how large pictures are, as parts of `gt_size`, when patches are cut;
+    `clean` and `mild`: parts of the samples that only become small, or become bad by a drawn part of the strength.
+    """
 
     patch_size: Annotated[int, Field(ge=8, multiple_of=2)] = 32
+    size_range: PartSpan = Field(default=[1.0, 1.0])
+    clean: Fraction = 0.0
+    mild: Fraction = 0.0
     blur_kernel_size: Annotated[int, Field(ge=1, le=101)] = 21
     blur_sigma: RateSpan = Field(default=[0.2, 4.0])
     noise_range: Span = Field(default=[0.0, 6.0])
     crf_range: CRFSpan = Field(default=[15, 35])
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.clean + self.mild > 1:
+            refuse("mild", f"expected clean and mild to add up to 1 at most, these make {self.clean + self.mild:g}")
+        return self
 
 
 class SRNetTraining(Recipe):

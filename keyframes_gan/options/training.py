@@ -229,4 +229,5 @@ class SRNetOptimisation(Training):
     """Of `SRNetModel`."""
 
     perceptual_opt: None = None
+    coarse_opt: Pixel | None = None
     frequency_opt: FrequencyLoss | None = None
