@@ -31,6 +31,8 @@ Template = Literal["paper", "eyes", "ffhq", "upright"]
 """How a face is placed in its crop; `keyframes_gan.faces.align` says what each of them means."""
 CROP_SIZES = (256, 384, 512, 768, 1024)
 """Sides in pixels of the crops that fully convolutional restorers are fed; all are multiples of 64."""
+Smoother = Literal["gaussian", "one-euro"]
+"""How landmarks are smoothed in time; `keyframes_gan.faces.smooth` says what each of them means."""
 
 
 def check_image(image: npt.NDArray[Any], name: str) -> None:
@@ -202,6 +204,40 @@ class FaceClip:
 
 
 @dataclass(frozen=True)
+class Cutoffs:
+    """Parameters of a 1-euro filter (Casiez, Roussel and Vogel, CHI 2012).
+
+    `min_cutoff`: cut-off of what is at rest, in Hz. `beta`: by how much the cut-off grows with the speed, in Hz for a pixel a second.
+    `d_cutoff`: cut-off of the speed, in Hz.
+    """
+
+    min_cutoff: float
+    beta: float
+    d_cutoff: float
+
+    def __post_init__(self) -> None:
+        if self.min_cutoff <= 0 or self.beta < 0 or self.d_cutoff <= 0:
+            msg = f"Cutoffs: expected min_cutoff > 0, beta >= 0, d_cutoff > 0, got {self.min_cutoff}, {self.beta}, {self.d_cutoff}"
+            raise ValueError(msg)
+
+
+@dataclass(frozen=True)
+class Tracking:
+    """How faces are followed.
+
+    `every`: the whole picture is searched for faces every so many frames. `max_gap`: the longest run of frames without the face over which
+    it is followed on. `smoothing`: standard deviation of the landmark smoothing in frames; `smoother`: its kind. `region`: 1-euro
+    filters of the face's centre and of its width; None: both are those of the smoothed landmarks.
+    """
+
+    every: int = 10
+    max_gap: int = 10
+    smoothing: float = 1.5
+    smoother: Smoother = "gaussian"
+    region: tuple[Cutoffs, Cutoffs] | None = None
+
+
+@dataclass(frozen=True)
 class RestorerSpec:
     """What the pipeline must know of a restorer: how to feed it, and what to print when it is listed.
 
@@ -211,6 +247,8 @@ class RestorerSpec:
     `residual`: what counts is the difference between restored and given crop; it is then the difference that is warped back and
     added to the frame, so that an unchanged crop leaves the frame bit-exact instead of blurred by two resamplings.
     `template`: how faces lie in the crops it was trained on, a template of `keyframes_gan.faces.align`.
+    `tracking` and `min_identity` (how alike a restored face must be to its input, 0 to 1; 0 for no matter) hold where the user asks for
+    nothing else.
     """
 
     name: str
@@ -224,6 +262,8 @@ class RestorerSpec:
     residual: bool = False
     template: Template = "eyes"
     looks_ahead: bool = False
+    tracking: Tracking = field(default_factory=Tracking)
+    min_identity: float = 0.0
 
     def __post_init__(self) -> None:
         if not self.crop_sizes or list(self.crop_sizes) != sorted(self.crop_sizes) or not 0 <= self.overlap < self.clip_length:

@@ -284,7 +284,7 @@ class FaceStream:
     def update(self, frame: Frame) -> list[SmoothFrame]:
         """Take the next frame; return the frames that became final (none at first, then one each time)."""
         seen = self.tracker.update(frame)
-        return self.smoother.push(frame.index, seen, cut=self.tracker.cut)
+        return self.smoother.push(frame.index, seen, cut=self.tracker.cut, time=frame.time)
 
     def flush(self) -> list[SmoothFrame]:
         """Return the frames still held back, after the last one was given."""

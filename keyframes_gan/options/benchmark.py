@@ -88,8 +88,8 @@ class RestorerMethod(Section):
     max_keyframes: Positive = 5
     policy: Literal["lfu", "lru", "all"] = "lfu"
     detector: Name = "dlib-hog"
-    detect_every: Annotated[int, Field(ge=1, le=250)] = 10
-    smoothing: Annotated[float, Field(ge=0, le=10)] = 1.5
+    detect_every: Annotated[int, Field(ge=1, le=250)] | None = None
+    smoothing: Annotated[float, Field(ge=0, le=10)] | None = None
     max_length: Positive | None = None
     overlap: Count | None = None
     protocol: Literal["stream", "paper"] = "stream"

@@ -113,7 +113,7 @@ def _rate(text: str) -> Fraction:
 def _add_clips(group: argparse._ArgumentGroup) -> Actions:
     add, which = group.add_argument, group.add_mutually_exclusive_group()
     centre = "restore only the face nearest to the picture's centre"
-    identity = "weaken restored faces less alike than that, 0 to 1 (default: 0)"
+    identity = "weaken restored faces less alike than that, 0 to 1 (default: 0; routed: as its options say)"
     return [
         add("--max_length", "--max-length", type=int, help="most frames of a clip (default: as the restorer asks; keep: 20)"),
         add("--overlap", type=int, help="frames that neighbouring clips share (default: as the restorer asks; keep: 4, others 0)"),
@@ -121,7 +121,7 @@ def _add_clips(group: argparse._ArgumentGroup) -> Actions:
         which.add_argument("--only_center_face", "--only-center-face", dest="only_center_face", action="store_true", help=centre),
         which.add_argument("--all-faces", "--all_faces", dest="only_center_face", action="store_false", default=False, help="the default"),
         add("--has_aligned", "--has-aligned", action="store_true", help="every input frame is an aligned, square face already"),
-        add("--min-identity", "--min_identity", type=float, default=0.0, help=identity),
+        add("--min-identity", "--min_identity", type=float, help=identity),
         add("--draw_box", "--draw-box", action="store_true", help="draw a box around every restored face"),
         add("--save_video_fps", "--save-video-fps", type=_rate, help="frames per second of the output (default: the input's own times)"),
     ]
@@ -160,11 +160,11 @@ def _add_shared(made: argparse.ArgumentParser) -> None:
     add("--policy", default="lfu", help="which key frame leaves a full memory: lfu (default), lru, or all (none leaves)")
     known = ", ".join(detectors.names())
     add("--detector", "--detection_model", default="dlib-hog", help=f"what finds faces (default: dlib-hog); one of {known}")
-    add("--detect-every", "--detect_every", type=int, default=10, help="search the whole picture for faces every Nth frame (default: 10)")
+    add("--detect-every", "--detect_every", type=int, help="search the whole picture for faces every Nth frame (default: 10; routed: 12)")
     add("--max-faces", "--max_faces", type=int, help="restore only so many faces at a time, the largest (default: all)")
     smoothing = "landmark smoothing, standard deviation in frames (default: 1.5; --protocol paper: 5)"
     add("--smoothing", type=float, help=smoothing)
-    add("--smoother", default="gaussian", help="gaussian (default), or one-euro, which lets fast movements through")
+    add("--smoother", help="gaussian (default), or one-euro, which lets fast movements through")
     add("--codec", default="h264", help="h264 (default), hevc, av1, ffv1")
     add("--quality", type=float, default=17.0, help="constant rate factor of the output, lower is better (default: 17)")
     add("--preset", default="medium", help="encoder preset, ultrafast to veryslow (default: medium)")

@@ -63,7 +63,7 @@ class Compositor:
             overlap=settings.overlap,
             protocol=settings.protocol,
             parser=self._parser,
-            min_identity=settings.min_identity,
+            min_identity=restorer.spec.min_identity if settings.min_identity is None else settings.min_identity,
             cards=cards,
         )
         self._centre = CentreChooser() if settings.only_center_face else None

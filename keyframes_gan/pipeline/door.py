@@ -49,7 +49,7 @@ def settings_of(given: argparse.Namespace) -> Settings:
         detector=given.detector,
         every=given.detect_every,
         max_faces=given.max_faces,
-        smoothing=SMOOTHING.get(given.protocol, 0.0) if given.smoothing is None else given.smoothing,
+        smoothing=SMOOTHING.get(given.protocol) if given.smoothing is None else given.smoothing,
         smoother=given.smoother,
         max_length=given.max_length,
         overlap=given.overlap,

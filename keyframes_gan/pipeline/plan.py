@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from keyframes_gan.keyframes.memory import KeyframeMemory
 from keyframes_gan.pipeline.framing import AlignedStream, FaceFraming, WholeFraming
 from keyframes_gan.pipeline.people import Person, Slot
-from keyframes_gan.pipeline.stream import build_detector, build_restorer, face_stream, look_ahead_of
+from keyframes_gan.pipeline.stream import build_detector, build_restorer, face_stream, look_ahead_of, tracking_of
 from keyframes_gan.video.read import VideoReader, count_frames
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def plan_of(source: Path, settings: Settings, *, restorer: Restorer | None = Non
         info, total = reader.info, count_frames(source)
         restorer = restorer or build_restorer(settings)
         framing: Framing = WholeFraming.of(restorer.spec, info) if settings.has_aligned else FaceFraming(restorer.spec)
-        stream = AlignedStream() if settings.has_aligned else face_stream(settings, build_detector(settings))
+        stream = AlignedStream() if settings.has_aligned else face_stream(settings, restorer.spec, build_detector(settings))
         kept: deque[Frame] = deque(maxlen=KEPT)
         found: list[SmoothFrame] = []
         start = time.perf_counter()
@@ -81,7 +81,7 @@ def plan_of(source: Path, settings: Settings, *, restorer: Restorer | None = Non
     per_frame = sum(counts) / max(len(counts), 1)
     restore_seconds = _restore_seconds(restorer, framing, kept, found, settings)
     clip_length = settings.max_length or restorer.spec.clip_length
-    look_ahead = 0 if settings.has_aligned else look_ahead_of(settings)
+    look_ahead = 0 if settings.has_aligned else look_ahead_of(tracking_of(settings, restorer.spec))
     picture = 3 * info.width * info.height
     return Plan(
         source,

@@ -11,8 +11,8 @@ from keyframes_gan import restorers
 from keyframes_gan.errors import UserError
 from keyframes_gan.faces.blend import Blend
 from keyframes_gan.faces.parse import Mask
-from keyframes_gan.faces.smooth import Smoother
 from keyframes_gan.keyframes.memory import POLICIES
+from keyframes_gan.types import Smoother
 from keyframes_gan.video.write import Encoding
 
 NO_FACE = ("error", "copy")
@@ -21,8 +21,9 @@ MAX_SMOOTHING = 10.0
 """More would need a look-ahead, and so a memory, of more than about 40 frames."""
 MAX_EVERY = 250
 MAX_FPS = 1000
-SMOOTHING = {"stream": 1.5, "paper": 5.0}
-"""Standard deviation of the landmark smoothing in frames, by protocol, where none is asked for."""
+SMOOTHING = {"paper": 5.0}
+"""Standard deviation of the landmark smoothing in frames of protocols that have their own, where none is asked for."""
+SMOOTHERS = get_args(Smoother)
 MAX_UPSCALE = 4
 
 
@@ -81,7 +82,7 @@ class Settings:
         policy: how the key-frame memory decides what leaves: "lfu", "lru" or "all".
         references: photos of the people in the video; each one serves whoever it shows.
         detector: name of a face detector.
-        every: the whole picture is searched for faces every so many frames.
+        every: the whole picture is searched for faces every so many frames; None, as for the next ones, for what the restorer asks for.
         max_faces: restore only so many faces at a time, the largest; None for all.
         smoothing: standard deviation in frames of the landmark smoothing, 0 (none) to 10; more than 1.6 lengthens the look-ahead.
         smoother: "gaussian", in a window around each frame, or "one-euro", which looks back only.
@@ -90,7 +91,8 @@ class Settings:
         protocol: "stream": what the restorer remembers goes on from clip to clip. "paper": every clip begins anew.
         only_center_face: restore only the face nearest to the picture's centre.
         has_aligned: every input frame is an aligned face already.
-        min_identity: how alike a restored face must be to its input (cosine similarity, 0 to 1), else it is weakened; 0 for no matter.
+        min_identity: how alike a restored face must be to its input (cosine similarity, 0 to 1), else it is weakened; 0 for no matter;
+            None for what the restorer asks for.
         draw_box: draw a box around every restored face.
         fps: show the frames at this constant rate instead of at their own times.
         no_face: when no face is found in the whole video: "error", or "copy" to pass it through.
@@ -109,16 +111,16 @@ class Settings:
     policy: str = "lfu"
     references: tuple[Path, ...] = ()
     detector: str = "dlib-hog"
-    every: int = 10
+    every: int | None = None
     max_faces: int | None = None
-    smoothing: float = 1.5
-    smoother: Smoother = "gaussian"
+    smoothing: float | None = None
+    smoother: Smoother | None = None
     max_length: int | None = None
     overlap: int | None = None
     protocol: str = "stream"
     only_center_face: bool = False
     has_aligned: bool = False
-    min_identity: float = 0.0
+    min_identity: float | None = None
     draw_box: bool = False
     fps: Fraction | None = None
     no_face: str = "error"
@@ -129,15 +131,15 @@ class Settings:
         checks = (
             (self.max_keyframes >= 1, f"--max_keyframes: expected at least 1, got {self.max_keyframes}"),
             (self.policy in POLICIES, f"--policy: expected one of {', '.join(POLICIES)}, got {self.policy!r}"),
-            (1 <= self.every <= MAX_EVERY, f"--detect-every: expected 1 to {MAX_EVERY} frames, got {self.every}"),
+            (self.every is None or 1 <= self.every <= MAX_EVERY, f"--detect-every: expected 1 to {MAX_EVERY} frames, got {self.every}"),
             (self.max_faces is None or self.max_faces >= 1, f"--max-faces: expected at least 1, got {self.max_faces}"),
-            (0 <= self.smoothing <= MAX_SMOOTHING, f"--smoothing: expected 0 to {MAX_SMOOTHING:.0f} frames, got {self.smoothing}"),
-            (self.smoother in get_args(Smoother), f"--smoother: expected one of {', '.join(get_args(Smoother))}, got {self.smoother!r}"),
+            (0 <= (self.smoothing or 0) <= MAX_SMOOTHING, f"--smoothing: expected 0 to {MAX_SMOOTHING:.0f} frames, got {self.smoothing}"),
+            (self.smoother in (None, *SMOOTHERS), f"--smoother: expected one of {', '.join(SMOOTHERS)}, got {self.smoother!r}"),
             (self.max_length is None or self.max_length >= 1, f"--max_length: expected at least 1 frame, got {self.max_length}"),
             (self.overlap is None or self.overlap >= 0, f"--overlap: expected 0 or more frames, got {self.overlap}"),
             (self.protocol in PROTOCOLS, f"--protocol: expected one of {', '.join(PROTOCOLS)}, got {self.protocol!r}"),
             (self.fps is None or 0 < self.fps <= MAX_FPS, f"--save_video_fps: expected more than 0, up to {MAX_FPS}, got {self.fps}"),
-            (0 <= self.min_identity <= 1, f"--min-identity: expected 0 to 1, got {self.min_identity}"),
+            (0 <= (self.min_identity or 0) <= 1, f"--min-identity: expected 0 to 1, got {self.min_identity}"),
             (self.no_face in NO_FACE, f"--no-face: expected one of {', '.join(NO_FACE)}, got {self.no_face!r}"),
         )
         for passed, message in checks:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,12 +31,10 @@ from keyframes_gan.video.write import CONTAINERS, VideoWriter
 
 if TYPE_CHECKING:
     from keyframes_gan.faces.detectors import Detector
-    from keyframes_gan.types import Restorer, VideoInfo
+    from keyframes_gan.types import Restorer, RestorerSpec, Tracking, VideoInfo
 
 LABELS = ("input", "restored")
 LOOK_AHEAD = 15
-MAX_GAP = 10
-"""Frames without the face that are bridged."""
 
 
 @dataclass
@@ -155,14 +153,29 @@ def check_targets(source: Path | None, targets: dict[str, Path | None]) -> None:
             raise MediaError(msg)
 
 
-def look_ahead_of(settings: Settings) -> int:
+def tracking_of(settings: Settings, spec: RestorerSpec) -> Tracking:
+    """Return how faces are followed: as `settings` say, else as the restorer asks. Another smoothing leaves out the restorer's region."""
+    asked = {"every": settings.every, "smoothing": settings.smoothing, "smoother": settings.smoother}
+    wanted: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
+    if wanted.keys() - {"every"}:
+        wanted["region"] = None
+    return replace(spec.tracking, **wanted)
+
+
+def look_ahead_of(tracking: Tracking) -> int:
     """Return how many frames are held back: enough for half the smoothing window and the longest gap that is bridged."""
-    return max(LOOK_AHEAD, half_window(settings.smoothing) + MAX_GAP)
+    return max(LOOK_AHEAD, half_window(tracking.smoothing) + tracking.max_gap)
 
 
-def smoother_of(settings: Settings) -> TrackSmoother:
+def smoother_of(tracking: Tracking) -> TrackSmoother:
     """Return the landmark smoother."""
-    return TrackSmoother(sigma=settings.smoothing, look_ahead=look_ahead_of(settings), max_gap=MAX_GAP, kind=settings.smoother)
+    return TrackSmoother(
+        sigma=tracking.smoothing,
+        look_ahead=look_ahead_of(tracking),
+        max_gap=tracking.max_gap,
+        kind=tracking.smoother,
+        region=tracking.region,
+    )
 
 
 def build_restorer(settings: Settings) -> Restorer:
@@ -190,9 +203,11 @@ def build_detector(settings: Settings) -> Detector:
     return detectors.find(settings.detector)(device=settings.device)
 
 
-def face_stream(settings: Settings, detector: Detector) -> FaceStream:
+def face_stream(settings: Settings, spec: RestorerSpec, detector: Detector) -> FaceStream:
     """Return tracker and smoother as asked for."""
-    return FaceStream(FaceTracker(detector, every=settings.every, max_faces=settings.max_faces), smoother_of(settings))
+    tracking = tracking_of(settings, spec)
+    tracker = FaceTracker(detector, every=tracking.every, max_faces=settings.max_faces, max_gap=tracking.max_gap)
+    return FaceStream(tracker, smoother_of(tracking))
 
 
 def cards_of(reader: Reader, folder: Path, settings: Settings) -> FaceCards:
@@ -241,7 +256,7 @@ def restore_video(
     reader = reader_of(source)
     restorer = restorer or build_restorer(settings)
     detector = build_detector(settings)
-    stream = AlignedStream() if settings.has_aligned else face_stream(settings, detector)
+    stream = AlignedStream() if settings.has_aligned else face_stream(settings, restorer.spec, detector)
     album = PhotoAlbum(settings.references, detector)
     outcome = Outcome(reader.path, target, settings.restorer)
     with reader, ctrl_c_ends(reader):

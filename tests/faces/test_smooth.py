@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -13,10 +15,13 @@ from keyframes_gan.faces.smooth import (
     SmoothFrame,
     TrackSmoother,
     bridge,
+    calming,
     half_window,
     line_weights,
+    region_of,
     smooth,
 )
+from keyframes_gan.types import Cutoffs
 
 BOX = np.array([0, 0, 10, 10], np.float32)
 
@@ -144,8 +149,8 @@ def standing(height: float) -> npt.NDArray[np.float64]:
 def test_one_euro_calms_a_resting_face_as_the_gaussian_does(sigma: float) -> None:
     """So large a face that its noise is no movement."""
     noise = np.random.default_rng(2).normal(size=(1500, 68, 2)) * 100
-    smoother = OneEuro(sigma)
-    got = np.stack([smoother((standing(1e9) + each).astype(np.float32)) for each in noise])[:, :, 0]
+    smoother = OneEuro(calming(sigma))
+    got = np.stack([smoother(standing(1e9) + each, index, unit=1e9) for index, each in enumerate(noise)])[:, :, 0]
     assert got[100:].std() == pytest.approx(100 * np.sqrt(1 / (2 * np.sqrt(np.pi) * sigma)), rel=0.03)
 
 
@@ -153,9 +158,9 @@ def test_one_euro_calms_a_resting_face_as_the_gaussian_does(sigma: float) -> Non
 def test_one_euro_lags_less_behind_a_faster_face(speed: float) -> None:
     """Behind a steady movement an exponential low-pass lags by v (1 - a) / a; here a / (1 - a) = 2 pi (rest + gain v / height)."""
     kept = 1 / (2 * np.sqrt(np.pi) * 1.5)
-    smoother = OneEuro(1.5)
+    smoother = OneEuro(calming(1.5))
     for index in range(120):
-        got = smoother(np.add(standing(200), [speed * index, 0]).astype(np.float32))
+        got = smoother(np.add(standing(200), [speed * index, 0]), index, unit=200)
     lag = speed / (2 * kept / (1 - kept) + 2 * np.pi * SPEED_GAIN * speed / 200)
     np.testing.assert_allclose(got[:, 0], speed * 119 - lag, atol=1e-3)
     assert lag < 1.1
@@ -179,6 +184,65 @@ def test_one_euro_begins_anew_after_a_long_gap_and_a_cut_not_after_a_short_one()
 
 
 def test_one_euro_without_smoothing_gives_what_it_got() -> None:
-    points = walk(20)
-    smoother = OneEuro(0.0)
-    np.testing.assert_allclose(np.stack([smoother(each) for each in points]), points, rtol=1e-6)
+    points = walk(20).astype(np.float64)
+    smoother = OneEuro(calming(0.0))
+    np.testing.assert_allclose(np.stack([smoother(each, index) for index, each in enumerate(points)]), points, rtol=1e-6)
+
+
+CENTRE, SIZE = Cutoffs(1.2, 0.007, 1.0), Cutoffs(1.0, 0.010, 1.0)
+RATE = 25
+
+
+@pytest.mark.parametrize("cutoffs", [CENTRE, SIZE])
+def test_one_euro_has_its_cutoffs_in_hertz(cutoffs: Cutoffs) -> None:
+    """Without beta a step is approached by (1 - a)^n; in steady movement the lag is v / (2 pi (min_cutoff + beta v))."""
+    still = OneEuro(Cutoffs(cutoffs.min_cutoff, 0.0, cutoffs.d_cutoff))
+    got = [float(still(np.array([float(index > 0)]), index / RATE)[0]) for index in range(20)]
+    turn = 2 * np.pi * cutoffs.min_cutoff / RATE
+    np.testing.assert_allclose(got, 1 - (1 / (1 + turn)) ** np.arange(20), atol=1e-12)
+    moving = OneEuro(cutoffs)
+    for index in range(400):
+        value = moving(np.array([0.0, 90.0, -300.0]) * index / RATE, index / RATE)
+    lag = [90 / (2 * np.pi * (cutoffs.min_cutoff + cutoffs.beta * 90)), -300 / (2 * np.pi * (cutoffs.min_cutoff + cutoffs.beta * 300))]
+    np.testing.assert_allclose(value, [0, *np.array([90, -300]) * 399 / RATE - lag], atol=1e-6)
+
+
+def regions(measured: npt.NDArray[np.float64], smoother: TrackSmoother) -> npt.NDArray[np.float64]:
+    """The steadied regions (N, 3) of a face that has these, frame by frame."""
+    shape = np.random.default_rng(3).normal(size=(68, 2))
+    shape -= shape.mean(axis=0)
+    shape /= region_of(shape)[2]
+    frames = []
+    for index, (x, y, width) in enumerate(measured):
+        one = Observation(0, index, BOX, (shape * width + [x, y]).astype(np.float32), 1.0, True)
+        frames += smoother.push(index, [one], time=Fraction(index, RATE))
+    points = np.stack([frame.faces[0].points for frame in frames + smoother.flush()])
+    np.testing.assert_allclose(
+        (points - points.mean(axis=1, keepdims=True)) / region_of(points)[:, None, 2:], shape[None].repeat(len(points), 0), atol=1e-4
+    )
+    return region_of(points)
+
+
+def test_a_region_is_steadied_by_its_own_filters_both_ways() -> None:
+    """The mean of one pass from the first frame and one from the end of the look-ahead, 17 frames on."""
+    measured = np.array([300.0, 200.0, 90.0]) + np.random.default_rng(4).normal(size=(60, 3))
+    got = regions(measured, TrackSmoother(look_ahead=17, max_gap=12, region=(CENTRE, SIZE)))
+    forward, expected = [OneEuro(CENTRE), OneEuro(CENTRE), OneEuro(SIZE)], []
+    for now in range(60):
+        backward = [OneEuro(CENTRE), OneEuro(CENTRE), OneEuro(SIZE)]
+        ahead = [[one(measured[at, [k]], at / RATE)[0] for k, one in enumerate(backward)] for at in range(min(now + 17, 59), now - 1, -1)]
+        there = [one(measured[now, [k]], now / RATE)[0] for k, one in enumerate(forward)]
+        expected.append(np.add(there, ahead[-1]) / 2)
+    np.testing.assert_allclose(got, expected, atol=1e-3)
+    assert got.std(axis=0).max() < 0.45
+
+
+def test_a_region_lags_behind_no_steady_movement() -> None:
+    steady = np.array([50.0, 20.0, 60.0]) + np.arange(80)[:, None] * [4.0, -1.0, 0.5]
+    got = regions(steady, TrackSmoother(look_ahead=17, max_gap=12, region=(CENTRE, SIZE)))
+    np.testing.assert_allclose(got[30:50], steady[30:50], atol=0.1)
+
+
+def test_steady_regions_need_times() -> None:
+    with pytest.raises(ValueError, match="expected the time of every frame"):
+        TrackSmoother(region=(CENTRE, SIZE)).push(0, [])

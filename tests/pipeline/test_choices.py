@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,8 @@ from keyframes_gan.pipeline.guard import IdentityGuard
 from keyframes_gan.pipeline.plan import plan_of
 from keyframes_gan.pipeline.settings import Settings
 from keyframes_gan.pipeline.stream import restore_video
-from keyframes_gan.types import FaceClip
+from keyframes_gan.restorers.none import Unchanged
+from keyframes_gan.types import Cutoffs, FaceClip, Tracking
 from keyframes_gan.video.write import Encoding
 
 LOSSLESS = Encoding(codec="ffv1")
@@ -223,7 +225,22 @@ def test_names_of_the_public_script_are_understood() -> None:
     assert settings_from("--protocol", "paper", "--smoothing", "2").smoothing == 2
     assert settings_from("--smoother", "one-euro").smoother == "one-euro"
     plain = settings_from("--all-faces")
-    assert (plain.only_center_face, plain.smoothing, plain.max_length, plain.fps) == (False, 1.5, None, None)
+    assert (plain.only_center_face, plain.smoothing, plain.max_length, plain.fps) == (False, None, None, None)
+    assert stream.tracking_of(plain, Unchanged.spec) == Tracking(10, 10, 1.5, "gaussian", None)
+
+
+@pytest.mark.parametrize(
+    ("words", "changed"),
+    [
+        ((), {}),
+        (("--detect-every", "3"), {"every": 3}),
+        (("--smoothing", "2"), {"smoothing": 2.0, "region": None}),
+        (("--smoother", "one-euro"), {"smoother": "one-euro", "region": None}),
+    ],
+)
+def test_flags_of_following_win_over_what_the_restorer_asks_for(words: tuple[str, ...], changed: dict[str, Any]) -> None:
+    asked = Tracking(12, 11, 1.2, "gaussian", (Cutoffs(1.2, 0.007, 1.0), Cutoffs(1.0, 0.010, 1.0)))
+    assert stream.tracking_of(settings_from(*words), replace(Unchanged.spec, tracking=asked)) == replace(asked, **changed)
 
 
 @pytest.mark.parametrize(

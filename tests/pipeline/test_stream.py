@@ -23,7 +23,7 @@ from keyframes_gan.pipeline import stream
 from keyframes_gan.pipeline.settings import Settings
 from keyframes_gan.pipeline.stream import restore_video
 from keyframes_gan.report import write_png
-from keyframes_gan.types import FaceClip, Frame
+from keyframes_gan.types import FaceClip, Frame, Tracking
 from keyframes_gan.video.read import VideoReader
 from keyframes_gan.video.write import Encoding, VideoWriter
 
@@ -164,7 +164,7 @@ def test_memory_is_bounded_whatever_the_length(
 
 @pytest.mark.parametrize("smoothing", [0, 1.5, 2.5, 10])
 def test_look_ahead_covers_the_smoothing_and_the_gaps(smoothing: float) -> None:
-    smoother, held = stream.smoother_of(settings(smoothing=smoothing)), 0
+    smoother, held = stream.smoother_of(Tracking(smoothing=smoothing)), 0
     while not smoother.push(held, []):
         held += 1
     assert held == max(15, math.ceil(3 * smoothing) + 10)
