@@ -52,15 +52,10 @@ def cosine_ellipse(height: int, width: int, inner: float = INNER) -> FloatArray:
     return mask
 
 
-def match_luma(patch: Image, base: Image) -> Image:
-    """Return `patch` with the mean and standard deviation of `base`'s luma; its colour differences stay."""
-    wanted = cv2.cvtColor(base, cv2.COLOR_RGB2YCrCb)[..., 0].astype(np.float32)
-    planes = cv2.cvtColor(patch, cv2.COLOR_RGB2YCrCb)
-    luma = planes[..., 0].astype(np.float32)
-    matched = (luma - luma.mean()) / (luma.std() + FLAT) * wanted.std() + wanted.mean()
-    planes[..., 0] = np.clip(matched, 0, 255).astype(np.uint8)
-    done: Image = cv2.cvtColor(planes, cv2.COLOR_YCrCb2RGB)
-    return done
+def match_luma(luma: FloatArray, wanted: FloatArray) -> FloatArray:
+    """Return `luma` with the mean and standard deviation of `wanted`; float32 planes of levels, 0 to 255."""
+    matched: FloatArray = (luma - luma.mean()) / (luma.std() + FLAT) * wanted.std() + wanted.mean()
+    return np.clip(matched, 0, 255)
 
 
 def match_color(restored: Image, given: Image) -> Image:
@@ -78,22 +73,37 @@ def match_color(restored: Image, given: Image) -> Image:
     return done
 
 
-def multiband(base: Image, patch: Image, mask: FloatArray, *, levels: int = LEVELS, keep: int = KEEP, gain: float = GAIN) -> Image:
-    """Return `base` with the luma detail of `patch` where `mask` is 1.
+def multiband(base: Image, patch: Image, mask: FloatArray) -> Image:
+    """Return `base` with the luma detail of `patch`, its luma matched to that of `base` first, where `mask` is 1.
+
+    The change is added to R, G and B alike, which leaves the colour differences as they are, and unchanged pixels bit for bit.
 
     Args:
         base: uint8 (H, W, 3).
         patch: uint8 (H, W, 3), in place.
         mask: float32 (H, W) in [0, 1].
+    """
+    luma, restored = (cv2.cvtColor(picture, cv2.COLOR_RGB2YCrCb)[..., 0].astype(np.float32) for picture in (base, patch))
+    change = luma_change(luma, match_luma(restored, luma), mask)
+    done: Image = cv2.add(base, cv2.merge([change] * 3), dtype=cv2.CV_8U)
+    return done
+
+
+def luma_change(
+    luma: FloatArray, restored: FloatArray, mask: FloatArray, *, levels: int = LEVELS, keep: int = KEEP, gain: float = GAIN
+) -> FloatArray:
+    """Return what to add to `luma` so that it gets the detail of `restored` where `mask` is 1, float32 (H, W).
+
+    Args:
+        luma: float32 (H, W), levels of 255.
+        restored: float32 (H, W), likewise.
+        mask: float32 (H, W) in [0, 1].
         levels: bands of the pyramid, the coarsest included.
-        keep: how many of the coarsest bands stay those of `base`.
+        keep: how many of the coarsest bands stay those of `luma`.
         gain: by how much the difference of the other bands is amplified.
     """
-    planes = cv2.cvtColor(base, cv2.COLOR_RGB2YCrCb)
-    luma = cv2.cvtColor(patch, cv2.COLOR_RGB2YCrCb)[..., 0].astype(np.float32)
     # The pyramid is linear: that of the difference is the difference of the pyramids.
-    differences = _halved(luma - planes[..., 0].astype(np.float32), levels)
-    weights = _halved(mask, levels)
+    differences, weights = _halved(restored - luma, levels), _halved(mask, levels)
     change = np.zeros_like(differences[-1])
     for level in range(levels - 1, -1, -1):
         difference = differences[level]
@@ -102,9 +112,7 @@ def multiband(base: Image, patch: Image, mask: FloatArray, *, levels: int = LEVE
             difference = difference - _doubled(differences[level + 1], difference)
         if level < levels - keep:
             change = change + gain * weights[level] * difference
-    planes[..., 0] = np.clip(planes[..., 0].astype(np.float32) + change, 0, 255).astype(np.uint8)
-    done: Image = cv2.cvtColor(planes, cv2.COLOR_YCrCb2RGB)
-    return done
+    return change
 
 
 def _halved(plane: FloatArray, levels: int) -> list[FloatArray]:
@@ -122,6 +130,9 @@ def _doubled(plane: FloatArray, like: FloatArray) -> FloatArray:
 def poisson(base: Image, patch: Image, mask: FloatArray) -> Image | None:
     """Return `base` with the gradients of `patch` inside `mask`, or None when the mask is empty or reaches the picture's border.
 
+    OpenCV solves within the mask's bounding rectangle, so the result differs from `base` there outside of the mask too. It also rounds
+    down: by nearly one level, in a picture cloned into itself too. What that changes is taken off again.
+
     Args:
         base: uint8 (H, W, 3).
         patch: uint8 (H, W, 3), in place.
@@ -134,38 +145,51 @@ def poisson(base: Image, patch: Image, mask: FloatArray) -> Image | None:
         return None
     left, top, width, height = cv2.boundingRect(inside)
     centre = (left + width // 2, top + height // 2)
-    done: Image = cv2.seamlessClone(patch, base, inside * 255, centre, cv2.NORMAL_CLONE)
+    cloned, itself = (cv2.seamlessClone(source, base, inside * 255, centre, cv2.NORMAL_CLONE) for source in (patch, base))
+    done: Image = cv2.add(base, cv2.subtract(cloned, itself, dtype=cv2.CV_16S), dtype=cv2.CV_8U)
     return done
 
 
-def paste(frame: Image, restored: Image, to_crop: Matrix, blend: Blend, *, mask: FloatArray | None = None, strength: float = 1.0) -> None:
-    """Paste a restored crop into `frame`, in place, inside the face's bounding box; outside of the mask no pixel changes.
+def paste(
+    frame: Image,
+    restored: Image,
+    to_crop: Matrix,
+    blend: Blend,
+    *,
+    mask: FloatArray | None = None,
+    original: Image | None = None,
+    strength: float = 1.0,
+) -> None:
+    """Paste a restored crop into `frame`, in place, inside the face's bounding box; where the mask is 0 no pixel changes.
 
     Args:
         frame: uint8 (H, W, 3).
         restored: uint8 (S, S, 3).
         to_crop: (2, 3), frame to crop pixels, for a crop of side S.
-        blend: "feather" (`align.paste`), "multiband" (its luma matched to the frame's first), or "poisson", which falls back to
-            "feather" where the face reaches the border of the frame.
+        blend: "feather" (`align.paste`), "multiband", or "poisson", in place of which "feather" is used where the face reaches the border
+            of the frame. Whatever they make of the face is faded out with the mask.
         mask: float32 (S, S) in [0, 1], how much of the crop to show; by default `align.feather` for "feather", else an ellipse.
+        original: the crop as it was cut out. When given, what is blended in is the frame with the *difference* restored - original added,
+            so that whatever the restorer left alone is the frame's own, free of resampling blur.
         strength: 0 leaves the frame as it is, 1 shows the restored face fully.
     """
     size = len(restored)
     left, top, right, bottom = align.bounds(to_crop, size, frame.shape)
     if right <= left or bottom <= top:
         return
-    region = frame[top:bottom, left:right]
-    matrix = align.shifted(to_crop, left, top)
-    alpha = align.from_crop(cosine_ellipse(size, size) if mask is None else mask, matrix, region.shape)
-    base = np.ascontiguousarray(region)
     mixed: Image | None = None
     if blend != "feather":
+        region = frame[top:bottom, left:right]
+        matrix = align.shifted(to_crop, left, top)
+        alpha = align.from_crop(cosine_ellipse(size, size) if mask is None else mask, matrix, region.shape)
+        base = np.ascontiguousarray(region)
         patch = align.from_crop(restored, matrix, region.shape)
-        mixed = multiband(base, match_luma(patch, base), alpha) if blend == "multiband" else poisson(base, patch, alpha)
+        if original is not None:
+            patch = align.paste(base, restored, matrix, mask=np.ones((size, size), np.float32), original=original)
+        mixed = multiband(base, patch, alpha) if blend == "multiband" else poisson(base, patch, alpha)
     if mixed is None:
         shown = align.feather(size) if mask is None else mask
-        align.paste(frame, restored, to_crop, mask=shown * np.float32(strength), in_place=True)
+        align.paste(frame, restored, to_crop, mask=shown * np.float32(strength), original=original, in_place=True)
         return
-    if strength < 1:
-        mixed = cv2.addWeighted(mixed, strength, base, 1 - strength, 0)
-    np.copyto(region, mixed, where=(alpha > 0)[..., None])
+    alpha *= np.float32(strength)
+    region[...] = cv2.blendLinear(mixed, base, alpha, 1 - alpha)
