@@ -122,7 +122,7 @@ def test_the_second_time_nothing_is_done(finished: Path, monkeypatch: pytest.Mon
         pytest.fail("done again")
 
     before = results(finished / "out")
-    for name in ("compress", "restore_apart", "_make"):
+    for name in ("encode_again", "restore_apart", "_make"):
         monkeypatch.setattr(produce, name, refuse)
     monkeypatch.setattr(score, "_measured", refuse)
     assert door("-opt", finished / "small.yml", "-o", finished / "out") == 0

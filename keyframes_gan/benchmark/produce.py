@@ -21,7 +21,7 @@ from keyframes_gan.options.benchmark import BicubicMethod, FilterMethod, FolderM
 from keyframes_gan.pipeline.settings import Finish, Settings
 from keyframes_gan.types import Frame
 from keyframes_gan.upscale import resized
-from keyframes_gan.video.compress import compress
+from keyframes_gan.video.compress import encode_again
 from keyframes_gan.video.filters import filtered
 from keyframes_gan.video.read import VideoReader
 from keyframes_gan.video.write import Encoding, VideoWriter
@@ -56,7 +56,7 @@ def degrade(case: Case) -> None:
     case.folder.mkdir(parents=True, exist_ok=True)
     if case.scale == 1:
         made = case.made
-        compress(case.original, case.given, crf=made.crf, preset=made.preset, kinds=(), threads=1, steady=True, gop=made.gop)
+        encode_again(case.original, case.given, Encoding(crf=made.crf, preset=made.preset, threads=1, steady=True, gop=made.gop))
     else:
         with VideoReader(case.original) as reader:
             size = reader.info.width // case.scale, reader.info.height // case.scale

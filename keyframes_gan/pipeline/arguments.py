@@ -95,18 +95,19 @@ def _add_products(group: argparse._ArgumentGroup) -> Actions:
         add("--compare", type=Path, metavar="FILE", help="also write input and output side by side"),
         add("--report", type=Path, metavar="FILE", help="also write what was done: a page to look at (.html), or numbers (.json)"),
         add("--gt", type=Path, metavar="VIDEO", help="the original, if there is one, for --report FILE.html to measure against"),
+        add("--key_source", "--key-source", type=Path, metavar="VIDEO", help="the original, for --key_interval"),
         add("--tracks", type=Path, metavar="FILE", help="also write every face of every frame, and what was done with it, as JSON"),
         add("--faces", type=Path, metavar="DIR", help="images: also write every face before and after, and all on one sheet"),
         add("--no-face", "--no_face", default="error", help="video without any face: error (default), or copy it through"),
     ]
 
 
-def _rate(text: str) -> Fraction:
-    """Read frames per second: 25, 29.97 or 30000/1001."""
+def _fraction(text: str) -> Fraction:
+    """Read frames per second or seconds: 25, 29.97 or 30000/1001."""
     try:
         return Fraction(text)
     except (ValueError, ZeroDivisionError) as error:
-        msg = f"expected frames per second, such as 25 or 30000/1001, got {text!r}"
+        msg = f"expected a number, such as 25, 0.5 or 30000/1001, got {text!r}"
         raise argparse.ArgumentTypeError(msg) from error
 
 
@@ -123,7 +124,9 @@ def _add_clips(group: argparse._ArgumentGroup) -> Actions:
         add("--has_aligned", "--has-aligned", action="store_true", help="every input frame is an aligned, square face already"),
         add("--min-identity", "--min_identity", type=float, help=identity),
         add("--draw_box", "--draw-box", action="store_true", help="draw a box around every restored face"),
-        add("--save_video_fps", "--save-video-fps", type=_rate, help="frames per second of the output (default: the input's own times)"),
+        add(
+            "--save_video_fps", "--save-video-fps", type=_fraction, help="frames per second of the output (default: the input's own times)"
+        ),
     ]
 
 
@@ -157,6 +160,10 @@ def _add_shared(made: argparse.ArgumentParser) -> None:
     add("--restorer", default=restorers.DEFAULT, help=f"{', '.join(restorers.names())} (default: {restorers.DEFAULT})")
     add("--weights", help="other weights: a name from pretrained_models/manifest.yml, or a file (routed: of options)")
     add("--max_keyframes", "--max-keyframes", type=int, default=5, help="key frames remembered per person (default: 5)")
+    interval = "a high-quality key frame, from the original, every so many seconds, in place of the stream's own"
+    add("--key_interval", "--key-interval", type=_fraction, metavar="SECONDS", help=interval)
+    quality = "how --key_interval's key frames are coded before they serve: AV1 pictures of 1 (best) to 63 (default: without loss)"
+    add("--key_quality", "--key-quality", type=int, metavar="CRF", help=quality)
     add("--policy", default="lfu", help="which key frame leaves a full memory: lfu (default), lru, or all (none leaves)")
     known = ", ".join(detectors.names())
     add("--detector", "--detection_model", default="dlib-hog", help=f"what finds faces (default: dlib-hog); one of {known}")

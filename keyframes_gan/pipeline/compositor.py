@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from keyframes_gan.faces import parse
 from keyframes_gan.keyframes.memory import KeyframeMemory
+from keyframes_gan.keyframes.sent import KeyChannel
 from keyframes_gan.pipeline.canvas import Canvas
 from keyframes_gan.pipeline.framing import CentreChooser, FaceFraming, Framing
 from keyframes_gan.pipeline.gallery import Gallery
@@ -38,6 +39,9 @@ class Compositor:
         clock: counts seconds per stage.
         framing: how crops lie in the frames; by default as the restorer's template says.
         cards: shown every face before and after.
+
+    Attributes:
+        channel: through which high-quality key frames come; None where the stream's own serve.
     """
 
     def __init__(
@@ -68,6 +72,7 @@ class Compositor:
         )
         self._centre = CentreChooser() if settings.only_center_face else None
         self._gallery = Gallery()
+        self.channel = None if settings.keys is None else KeyChannel(settings.keys.quality)
         self._slots: deque[Slot] = deque()
         self._by_index: dict[int, Slot] = {}
         self._people: dict[int, Person] = {}
@@ -139,7 +144,7 @@ class Compositor:
 
     def _meet(self, person_id: int) -> Person:
         memory = KeyframeMemory(self._settings.max_keyframes, self._settings.policy)
-        person = Person(person_id, self._restorer, memory, self._framing, context=self._runner.context)
+        person = Person(person_id, self._restorer, memory, self._framing, context=self._runner.context, channel=self.channel)
         self._people[person_id] = person
         self._ids.add(person_id)
         return person

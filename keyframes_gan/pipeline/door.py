@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from keyframes_gan import report
 from keyframes_gan.errors import EXIT_USER_ERROR, UserError
+from keyframes_gan.keyframes.sent import KeyPlan
 from keyframes_gan.pipeline import batch
 from keyframes_gan.pipeline.paper import restore_preprocessed
 from keyframes_gan.pipeline.plan import plan_of
@@ -46,6 +47,8 @@ def settings_of(given: argparse.Namespace) -> Settings:
         max_keyframes=given.max_keyframes,
         policy=given.policy,
         references=tuple(given.reference),
+        keys=_keys_of(given),
+        key_source=given.key_source,
         detector=given.detector,
         every=given.detect_every,
         max_faces=given.max_faces,
@@ -72,6 +75,15 @@ def settings_of(given: argparse.Namespace) -> Settings:
             mask=given.mask,
         ),
     )
+
+
+def _keys_of(given: argparse.Namespace) -> KeyPlan | None:
+    if given.key_interval is not None:
+        return KeyPlan(given.key_interval, given.key_quality)
+    if given.key_quality is not None:
+        msg = "--key_quality: expected --key_interval beside it, got none; add it"
+        raise UserError(msg)
+    return None
 
 
 def restore_source(given: argparse.Namespace, *, write_page: PageWriter) -> int:
@@ -134,8 +146,8 @@ def _restore_one(given: argparse.Namespace, source: Source, settings: Settings, 
 
 
 def _restore_videos(given: argparse.Namespace, settings: Settings) -> int:
-    single = (("--compare", given.compare), ("--report", given.report), ("--tracks", given.tracks), ("--faces", given.faces))
-    used = [flag for flag, value in single if value]
+    single = ("key_source", "compare", "report", "tracks", "faces")
+    used = [f"--{name}" for name in single if getattr(given, name)]
     if used:
         msg = f"{', '.join(used)}: expected only with one video, {given.input} is a folder of videos; leave it out"
         raise UserError(msg)

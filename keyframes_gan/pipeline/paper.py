@@ -32,6 +32,7 @@ from keyframes_gan.errors import MediaError, UserError
 from keyframes_gan.faces import align
 from keyframes_gan.keyframes.fit import fit
 from keyframes_gan.keyframes.memory import KeyframeMemory
+from keyframes_gan.keyframes.sent import EverySoOften, KeyChannel
 from keyframes_gan.keyframes.warp import warp
 from keyframes_gan.pipeline.clock import Stopwatch
 from keyframes_gan.pipeline.settings import Finish
@@ -114,6 +115,7 @@ def _asked(settings: Settings, restorer: Restorer, *, save_stages: bool) -> dict
         "weights_sha256": weights_digest(settings, restorer),
         "precision": settings.precision,
         "save_stages": save_stages,
+        "keys": None if settings.keys is None else {"seconds": str(settings.keys.seconds), "quality": settings.keys.quality},
         "encoding": asdict(settings.encoding),
     }
 
@@ -184,6 +186,11 @@ class _Run:
         self._clock = Stopwatch()
         self._factor = self._size / job.record.size
         self._matrices = np.stack([align.rescaled(matrix, crop=self._factor) for matrix in job.matrices])
+        self._is_key = job.record.is_key
+        if settings.keys is not None:
+            is_due = EverySoOften(settings.keys.seconds)
+            self._is_key = np.array([is_due(time) for time in job.times], np.bool_)
+        self._channel = KeyChannel(None if settings.keys is None else settings.keys.quality)
         self._landmarks = ((job.record.landmarks + 0.5) * self._factor - 0.5).astype(np.float32)
 
     def go(self, bar: Any) -> None:  # noqa: ANN401  # tqdm has no useful type
@@ -204,6 +211,8 @@ class _Run:
                 "frames": len(self._job.record),
                 "seconds": time.perf_counter() - start,
                 "stage_seconds": self._clock.seconds,
+                "keys_sent": self._channel.sent,
+                "key_bits": self._channel.bits,
             }
             report.write_json(work / DONE, noted)
             publish(work, final)
@@ -287,8 +296,9 @@ class _Run:
     def _reference(self, index: int, given: Image) -> Reference | None:
         """Choose frame `index`'s key frame; when it is one itself it joins the memory first."""
         landmarks = self._landmarks[index]
-        if self._job.record.is_key[index]:
-            self._memory.add(Reference(self._crop("original", index), given, landmarks, self._job.times[index]), index)
+        if self._is_key[index]:
+            picture = self._channel.send(self._crop("original", index))
+            self._memory.add(Reference(picture, given, landmarks, self._job.times[index]), index)
         return self._memory.choose(landmarks)
 
     def _write_stages(self, work: Path, clip: FaceClip, position: int, restored: Image, whole: Image) -> None:

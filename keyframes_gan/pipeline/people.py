@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from keyframes_gan.faces.smooth import SmoothFace
+    from keyframes_gan.keyframes.sent import KeyChannel
     from keyframes_gan.types import Frame, Restorer
 
 STATE_FRAMES = 25
@@ -63,14 +64,16 @@ class Slot:
     Args:
         frame: as decoded; never written to.
         canvas: makes the output picture; by default one of the same size, faces feathered in.
+        original: the same picture before it was compressed, where a key frame is due.
 
     Attributes:
         fates: of the faces in it.
         cut: whether it begins a shot.
     """
 
-    def __init__(self, frame: Frame, canvas: Canvas | None = None) -> None:
+    def __init__(self, frame: Frame, canvas: Canvas | None = None, original: Image | None = None) -> None:
         self.frame = frame
+        self.original = original
         self.waiting = 0
         self.placed = False
         self.cut = False
@@ -145,13 +148,21 @@ class Person:
         memory: this person's key frames; photos that show the person are in it already, at any size.
         framing: how the crops lie in the frame; by default as the restorer's template says.
         context: how many restored frames begin the next clip again; by default as the restorer asks.
+        channel: through which high-quality key frames come; None: the stream's own key frames serve.
 
     Attributes:
         state: of the restorer. It never crosses a cut, nor an absence of more than `STATE_FRAMES`.
     """
 
     def __init__(
-        self, id: int, restorer: Restorer, memory: KeyframeMemory, framing: Framing | None = None, *, context: int | None = None
+        self,
+        id: int,
+        restorer: Restorer,
+        memory: KeyframeMemory,
+        framing: Framing | None = None,
+        *,
+        context: int | None = None,
+        channel: KeyChannel | None = None,
     ) -> None:
         self.id = id
         self.memory = memory
@@ -162,6 +173,7 @@ class Person:
         self._past: list[_Past] = []
         asked = 0 if restorer.spec.looks_ahead else restorer.spec.overlap
         self._most_context = asked if context is None else context
+        self._channel = channel
         self._last: int | None = None
         self._size = 0
 
@@ -226,7 +238,7 @@ class Person:
             crops=np.stack(crops),
             to_crop=np.stack(matrices),
             landmarks=np.stack(landmarks),
-            references=(*before, *self._references(crops[new], landmarks[new]), *[None] * ahead),
+            references=(*before, *self._references(crops[new], matrices[new], landmarks[new]), *[None] * ahead),
             context=len(past),
             ahead=ahead,
         )
@@ -279,14 +291,21 @@ class Person:
             self._size = size
             self.memory.replace(lambda reference: fit(reference, size))
 
-    def _references(self, crops: Sequence[Image], landmarks: Sequence[Points]) -> tuple[Reference | None, ...]:
-        """Choose a reference for every frame; a key frame of the stream joins the memory first."""
+    def _references(self, crops: Sequence[Image], matrices: Sequence[Matrix], landmarks: Sequence[Points]) -> tuple[Reference | None, ...]:
+        """Choose a reference for every frame; a key frame joins the memory first, and so serves no earlier frame."""
         chosen = []
-        for one, picture, points in zip(self._pending[: len(crops)], crops, landmarks, strict=True):
-            if one.slot.frame.is_key and one.face.seen:
-                self.memory.add(Reference(picture, picture, points, one.slot.frame.time), one.slot.frame.index)
+        for one, given, to_crop, points in zip(self._pending[: len(crops)], crops, matrices, landmarks, strict=True):
+            picture = self._key_picture(one.slot, given, to_crop) if one.face.seen else None
+            if picture is not None:
+                self.memory.add(Reference(picture, given, points, one.slot.frame.time), one.slot.frame.index)
             chosen.append(self.memory.choose(points))
         return tuple(chosen)
+
+    def _key_picture(self, slot: Slot, given: Image, to_crop: Matrix) -> Image | None:
+        """Return the best picture of the face in a key frame, None in other frames."""
+        if self._channel is None:
+            return given if slot.frame.is_key else None
+        return None if slot.original is None else self._channel.send(align.crop(slot.original, to_crop, len(given)))
 
 
 def _count(clip: FaceClip) -> int:

@@ -12,6 +12,7 @@ from keyframes_gan.errors import UserError
 from keyframes_gan.faces.blend import Blend
 from keyframes_gan.faces.parse import Mask
 from keyframes_gan.keyframes.memory import POLICIES
+from keyframes_gan.keyframes.sent import KeyPlan
 from keyframes_gan.types import Smoother
 from keyframes_gan.video.write import Encoding
 
@@ -81,6 +82,8 @@ class Settings:
         max_keyframes: how many key frames are kept per person.
         policy: how the key-frame memory decides what leaves: "lfu", "lru" or "all".
         references: photos of the people in the video; each one serves whoever it shows.
+        keys: high-quality key frames are sent beside the stream, so often and so coded; they take the place of the stream's own.
+        key_source: the original video that they are taken from; preprocessed folders have it with them.
         detector: name of a face detector.
         every: the whole picture is searched for faces every so many frames; None, as for the next ones, for what the restorer asks for.
         max_faces: restore only so many faces at a time, the largest; None for all.
@@ -110,6 +113,8 @@ class Settings:
     max_keyframes: int = 5
     policy: str = "lfu"
     references: tuple[Path, ...] = ()
+    keys: KeyPlan | None = None
+    key_source: Path | None = None
     detector: str = "dlib-hog"
     every: int | None = None
     max_faces: int | None = None
@@ -140,6 +145,7 @@ class Settings:
             (self.protocol in PROTOCOLS, f"--protocol: expected one of {', '.join(PROTOCOLS)}, got {self.protocol!r}"),
             (self.fps is None or 0 < self.fps <= MAX_FPS, f"--save_video_fps: expected more than 0, up to {MAX_FPS}, got {self.fps}"),
             (0 <= (self.min_identity or 0) <= 1, f"--min-identity: expected 0 to 1, got {self.min_identity}"),
+            (self.key_source is None or self.keys is not None, "--key_source: expected --key_interval beside it, got none; add it"),
             (self.no_face in NO_FACE, f"--no-face: expected one of {', '.join(NO_FACE)}, got {self.no_face!r}"),
         )
         for passed, message in checks:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from tqdm import tqdm
 
 from keyframes_gan import report, restorers, upscale, weights
-from keyframes_gan.errors import FaceError, MediaError
+from keyframes_gan.errors import FaceError, MediaError, UserError
 from keyframes_gan.faces import detectors
 from keyframes_gan.faces.smooth import TrackSmoother, half_window
 from keyframes_gan.faces.track import FaceStream, FaceTracker
@@ -19,6 +19,7 @@ from keyframes_gan.pipeline.cards import FaceCards
 from keyframes_gan.pipeline.clock import Stopwatch
 from keyframes_gan.pipeline.compositor import Compositor
 from keyframes_gan.pipeline.framing import AlignedStream, WholeFraming
+from keyframes_gan.pipeline.keys import OriginalKeys
 from keyframes_gan.pipeline.live import Reader, Source, ctrl_c_ends, reader_of
 from keyframes_gan.pipeline.people import Slot
 from keyframes_gan.pipeline.photos import PhotoAlbum
@@ -42,7 +43,7 @@ class Outcome:
     """What a pass did.
 
     Frames written, faces restored (summed over frames), people, frames of a camera that were dropped, the mask that faces were pasted
-    with, seconds in all and per stage.
+    with, seconds in all and per stage; how many high-quality key crops were sent beside the stream, and their bits.
     """
 
     source: Path
@@ -57,6 +58,8 @@ class Outcome:
     stage_seconds: dict[str, float] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     routes: list[dict[str, Any]] = field(default_factory=list)
+    keys_sent: int = 0
+    key_bits: int = 0
 
     def as_json(self) -> dict[str, Any]:
         """Return plain JSON values."""
@@ -74,6 +77,7 @@ class Outcome:
             "stage_seconds": {stage: round(value, 3) for stage, value in self.stage_seconds.items()},
             "notes": self.notes,
             **({"routes": self.routes} if self.routes else {}),
+            **({"keys_sent": self.keys_sent, "key_bits": self.key_bits} if self.keys_sent else {}),
         }
 
 
@@ -210,6 +214,21 @@ def face_stream(settings: Settings, spec: RestorerSpec, detector: Detector) -> F
     return FaceStream(tracker, smoother_of(tracking))
 
 
+def original_keys(settings: Settings, reader: Reader) -> contextlib.AbstractContextManager[OriginalKeys | None]:
+    """Return where high-quality key frames come from; a context without any when none are asked for.
+
+    Raises:
+        MediaError: the original is not there, or does not fit the video.
+        UserError: there is none.
+    """
+    if settings.keys is None:
+        return contextlib.nullcontext()
+    if settings.key_source is None:
+        msg = "--key_interval: expected the original video that key frames come from; add --key_source VIDEO, or use --base_path"
+        raise UserError(msg)
+    return OriginalKeys(settings.key_source, settings.keys, reader.info)
+
+
 def cards_of(reader: Reader, folder: Path, settings: Settings) -> FaceCards:
     """Return what writes the faces of images.
 
@@ -248,6 +267,7 @@ def restore_video(
 
     Raises:
         MediaError: `source` cannot be read to its end, or an output cannot be written.
+        UserError: key frames are to be sent, but not from which original.
         FaceError: no face in the video (unless it is a camera's or `settings.no_face` is "copy"), or none in a photo.
         WeightsError: the restorer's weights cannot be had.
     """
@@ -263,8 +283,8 @@ def restore_video(
         framing = WholeFraming.of(restorer.spec, reader.info) if settings.has_aligned else None
         cards = None if faces is None else cards_of(reader, faces, settings)
         compositor = Compositor(restorer, settings, album, clock, framing=framing, cards=cards)
-        with Output(reader, target, compare, tracks, settings) as output:
-            _run(reader, stream, compositor, output, clock, outcome, progress=progress)
+        with Output(reader, target, compare, tracks, settings) as output, original_keys(settings, reader) as keys:
+            _run(reader, stream, compositor, output, clock, outcome, keys=keys, progress=progress)
             if not compositor.faces and isinstance(reader, CameraReader):
                 outcome.notes.append("no face was seen; the recording is as the camera gave it")
             elif not compositor.faces and settings.no_face == "error":
@@ -278,6 +298,8 @@ def restore_video(
             outcome.notes += reader.notes
     outcome.faces, outcome.people, outcome.mask = compositor.faces, compositor.people, compositor.mask
     outcome.routes = compositor.routes.as_json()
+    if compositor.channel is not None:
+        outcome.keys_sent, outcome.key_bits = compositor.channel.sent, compositor.channel.bits
     outcome.seconds, outcome.stage_seconds = time.perf_counter() - start, clock.seconds
     return outcome
 
@@ -290,6 +312,7 @@ def _run(
     clock: Stopwatch,
     outcome: Outcome,
     *,
+    keys: OriginalKeys | None,
     progress: bool,
 ) -> None:
     """Move every frame through the stages."""
@@ -299,7 +322,7 @@ def _run(
             with clock("decode"):
                 frame = next(frames, None)
             if frame is not None:
-                compositor.take(Slot(frame, compositor.canvas))
+                compositor.take(Slot(frame, compositor.canvas, None if keys is None else keys.take(frame)))
             with clock("track"):
                 final = stream.flush() if frame is None else stream.update(frame)
             for found in final:

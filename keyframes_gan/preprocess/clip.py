@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -16,6 +15,7 @@ from keyframes_gan.errors import FaceError, MediaError
 from keyframes_gan.faces.align import native_size
 from keyframes_gan.faces.smooth import TrackSmoother, half_window
 from keyframes_gan.faces.track import FaceStream, FaceTracker, main_track, track_video
+from keyframes_gan.keyframes.sent import EverySoOften
 from keyframes_gan.preprocess.layout import DefaultLayout, Layout, OfficialLayout, clip_folder
 from keyframes_gan.preprocess.records import RECORD, VERSION, hash_file, read_record, why_incomplete
 from keyframes_gan.preprocess.settings import Settings
@@ -180,12 +180,5 @@ def _key_rule(settings: Settings, rate: Fraction, count: int) -> Callable[[Frame
     seconds = settings.key_seconds
     if seconds is None:
         return lambda frame: frame.is_key
-    reached = [-1]
-
-    def every_so_often(frame: Frame) -> bool:
-        period = math.floor(frame.time / seconds)
-        new = period > reached[0]
-        reached[0] = period
-        return new
-
-    return every_so_often
+    is_due = EverySoOften(seconds)
+    return lambda frame: is_due(frame.time)

@@ -23,13 +23,8 @@ def compress(
     progress: Callable[[int], None] | None = None,
     kinds: Collection[str] = KINDS,
     threads: int = 0,
-    steady: bool = False,
-    gop: int = 0,
 ) -> None:
-    """Encode `source` with x264 at `crf` into `target`: the same timestamps, colour tags, sound and subtitles.
-
-    Stored pictures go to the encoder as they are, without a detour over RGB, except those that must be turned upright
-    first. The output is 8-bit 4:2:0 (odd sizes: 4:4:4) and appears under its name only when complete.
+    """Encode `source` with x264 at `crf` into `target`: as `encode_again`, with sound and subtitles.
 
     Args:
         source: a video, a folder of images or an image.
@@ -39,14 +34,39 @@ def compress(
         progress: called with the number of frames done, after each frame.
         kinds: which of "audio" and "subtitle" to carry over.
         threads: encoder threads, 0 for as many as there are cores.
-        steady: the same bits from run to run, see `Encoding`.
-        gop: most frames from one key frame to the next, 0 for x264's choice.
 
     Raises:
         UserError: `crf` or `preset` out of range.
         MediaError: the source cannot be read to its end, or the target cannot be written.
     """
-    encoding = Encoding(crf=crf, preset=preset, threads=threads, steady=steady, gop=gop)
+    encode_again(source, target, Encoding(crf=crf, preset=preset, threads=threads), progress=progress, kinds=kinds)
+
+
+def encode_again(
+    source: Path | str,
+    target: Path | str,
+    encoding: Encoding,
+    *,
+    progress: Callable[[int], None] | None = None,
+    kinds: Collection[str] = (),
+    frames: int | None = None,
+) -> None:
+    """Encode `source` into `target`: the same timestamps and colour tags.
+
+    Stored pictures go to the encoder as they are, without a detour over RGB, except those that must be turned upright
+    first. The output is 8-bit 4:2:0 (odd sizes: 4:4:4) and appears under its name only when complete.
+
+    Args:
+        source: a video, a folder of images or an image.
+        target: a container that holds the codec.
+        encoding: how.
+        progress: called with the number of frames done, after each frame.
+        kinds: which of "audio" and "subtitle" to carry over.
+        frames: only so many from the beginning; None for all.
+
+    Raises:
+        MediaError: the source cannot be read to its end, or the target cannot be written.
+    """
     with VideoReader(source) as reader:
         writer = VideoWriter(
             target,
@@ -60,11 +80,11 @@ def compress(
         )
         with writer:
             if reader.is_pictures or not reader.source.upright.is_identity:
-                for frame in reader:
+                for frame in itertools.islice(reader, frames):
                     writer.write(frame.rgb, frame.time)
                     _report(progress, frame.index + 1)
             else:
-                for count, (time, picture) in enumerate(reader.stored_pictures(), start=1):
+                for count, (time, picture) in enumerate(itertools.islice(reader.stored_pictures(), frames), start=1):
                     writer.write_picture(picture, time)
                     _report(progress, count)
 

@@ -29,8 +29,10 @@ if TYPE_CHECKING:
 
 CONTAINERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm"}
 
-_ENCODERS = {"h264": "libx264", "hevc": "libx265", "av1": "libsvtav1", "ffv1": "ffv1"}
-_MAX_CRF = {"h264": 51.0, "hevc": 51.0, "av1": 63.0, "ffv1": 51.0}
+_ENCODERS = {"h264": "libx264", "hevc": "libx265", "av1": "libsvtav1", "vp9": "libvpx-vp9", "ffv1": "ffv1"}
+_MAX_CRF = {"h264": 51.0, "hevc": 51.0, "av1": 63.0, "vp9": 63.0, "ffv1": 51.0}
+_VP9_SPEED = "2"
+"""libvpx's `cpu-used`: slow, good pictures."""
 _SVT_PRESETS = {
     "ultrafast": "12",
     "superfast": "11",
@@ -50,14 +52,15 @@ class Encoding:
     """How the picture is encoded.
 
     Attributes:
-        codec: "h264" (x264), "hevc" (x265), "av1" (SVT-AV1) or "ffv1" (lossless but for the pixel format).
-        crf: constant rate factor, 0 to 51 (av1: 0 to 63); lower is better; ffv1 has none.
-        preset: x264's name of the trade between time and size, "ultrafast" to "veryslow".
+        codec: "h264" (x264), "hevc" (x265), "av1" (SVT-AV1), "vp9" (libvpx) or "ffv1" (lossless but for the pixel format).
+        crf: constant rate factor, 0 to 51 (av1, vp9: 0 to 63); lower is better; ffv1 has none.
+        preset: x264's name of the trade between time and size, "ultrafast" to "veryslow"; vp9 has none.
         pixel_format: FFmpeg's; "yuv420p" plays everywhere. Pictures of odd width or height are written by h264 and hevc
             with full chroma ("yuv444p") instead, because 4:2:0 cannot express their size.
         threads: encoder threads, 0 for as many as there are cores.
-        steady: h264 only, the same bits from run to run: x264 leaves out what it does with AVX-512 in an order of chance.
+        steady: the same bits on every machine: x264 leaves out what it does with AVX-512 in an order of chance, x265 keeps to one thread.
         gop: most frames from one key frame to the next, 0 for the encoder's own choice (x264 and x265: 250).
+        bitrate: bits per second on average, for a connection that carries no more, instead of `crf`; h264, hevc and vp9. 0: none.
     """
 
     codec: str = "h264"
@@ -67,6 +70,7 @@ class Encoding:
     threads: int = 0
     steady: bool = False
     gop: int = 0
+    bitrate: int = 0
 
     def __post_init__(self) -> None:
         if self.codec not in _ENCODERS:
@@ -82,6 +86,10 @@ class Encoding:
             msg = f"gop: expected 0 (the encoder's own choice) or more frames, got {self.gop}"
             raise UserError(msg)
 
+        if self.bitrate < 0 or (self.bitrate and self.codec not in ("h264", "hevc", "vp9")):
+            msg = f"bitrate: expected 0 (none) or bits per second, with h264, hevc or vp9, got {self.bitrate} with {self.codec}"
+            raise UserError(msg)
+
     @property
     def encoder(self) -> str:
         """FFmpeg's name of the encoder."""
@@ -94,10 +102,18 @@ class Encoding:
             return {"level": "3", "slicecrc": "1", **distance}
         if self.codec == "av1":
             return {"crf": f"{self.crf:g}", "preset": _SVT_PRESETS[self.preset], **distance}
-        common = {"crf": f"{self.crf:g}", "preset": self.preset, **distance}
+        if self.codec == "vp9":  # libvpx takes whole numbers, and a rate of 0 as constant quality
+            constant = {} if self.bitrate else {"crf": f"{round(self.crf)}", "b": "0"}
+            return {"deadline": "good", "cpu-used": _VP9_SPEED, **constant, **self._limit(), **distance}
+        common = {**({} if self.bitrate else {"crf": f"{self.crf:g}"}), "preset": self.preset, **self._limit(), **distance}
         if self.codec == "h264":
             return {**common, "x264-params": "cpu-independent=1"} if self.steady else common
-        return {**common, "x265-params": "log-level=none"}
+        return {**common, "x265-params": "log-level=none" + (":pools=none:frame-threads=1" if self.steady else "")}
+
+    def _limit(self) -> dict[str, str]:
+        """Return the options of a limited rate: a buffer of one second that is filled no faster than the rate."""
+        bits = str(self.bitrate)
+        return {"b": bits, "maxrate": bits, "bufsize": bits} if self.bitrate else {}
 
     def fitting(self, size: tuple[int, int]) -> str:
         """Return the pixel format for pictures of (width, height): `pixel_format`, or one without chroma subsampling."""

@@ -20,6 +20,7 @@ import pytest
 import compute_metrics
 import video_inference
 from keyframes_gan.errors import UserError, run_door
+from keyframes_gan.keyframes.sent import KeyPlan
 from keyframes_gan.pipeline import paper
 from keyframes_gan.pipeline.paper import restore_preprocessed
 from keyframes_gan.pipeline.settings import Settings
@@ -116,6 +117,24 @@ def test_key_frames_come_in_high_quality(base: Path, record: Any) -> None:
         for stream, got in (("original", references[index].picture), ("compressed", references[index].compressed)):
             np.testing.assert_array_equal(got, picture(base / f"processed_42/a/{stream}/{key:06d}.png"))
     assert references[2].landmarks.tolist() == np.load(base / "processed_42/a/landmarks.npy")[2].tolist()
+
+
+@pytest.mark.parametrize("quality", [None, 30])
+def test_key_frames_at_an_interval_asked_for(base: Path, record: Any, quality: int | None) -> None:
+    """Frames 2 to 11 at 25/s, one key frame every 0.2 s: in each period the first frame there is, from its own time on."""
+    recorder = record()
+    restore(base, max_keyframes=1, keys=KeyPlan(Fraction("0.2"), quality))
+    references = [reference for clip in recorder.clips[:3] for reference in clip.references]
+    assert [25 * reference.time for reference in references] == [2, 2, 2, 5, 5, 5, 5, 5, 10, 10]
+    pristine = picture(base / "processed_42/a/original/000003.png")
+    assert (references[3].picture == pristine).all() == (quality is None)
+    assert np.abs(references[3].picture.astype(int) - pristine).mean() < 4
+    np.testing.assert_array_equal(references[3].compressed, picture(base / "processed_42/a/compressed/000003.png"))
+    done = json.loads((base / "inference/recorder/max_keyframes_1/LFU/a/done.json").read_text())
+    assert (done["keys_sent"], done["key_bits"] > 0) == (3, True)
+    recorder.clips.clear()
+    restore(base, max_keyframes=1)
+    assert recorder.clips
 
 
 def test_crops_grow_to_a_size_the_restorer_takes(base: Path, record: Any, frames_of: Any) -> None:

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from keyframes_gan.errors import MediaError, UserError
-from keyframes_gan.video.compress import compress, encode_frames
+from keyframes_gan.video.compress import compress, encode_again, encode_frames
+from keyframes_gan.video.write import Encoding
 
 Make = Callable[..., Any]
 
@@ -73,6 +74,36 @@ def test_truncated_source_leaves_no_output(make_video: Make, moving: Make, tmp_p
     with pytest.raises(MediaError, match="truncated"):
         compress(source, tmp_path / "out.mp4", crf=30)
     assert [path.name for path in tmp_path.iterdir()] == ["in.mp4"]
+
+
+@pytest.mark.parametrize("codec", ["h264", "hevc", "vp9"])
+def test_a_limited_rate_is_kept(make_video: Make, moving: Make, tmp_path: Path, codec: str) -> None:
+    """Three seconds of noisy pictures; without a limit they take many times as much."""
+    noise = np.random.default_rng(0).integers(-20, 20, (75, 64, 96, 3))
+    pictures = [np.clip(rgb.astype(int) + more, 0, 255).astype(np.uint8) for rgb, more in zip(moving((96, 64), 75), noise, strict=True)]
+    frames = [av.VideoFrame.from_ndarray(rgb, format="rgb24").reformat(format="yuv420p") for rgb in pictures]
+    source = make_video("in.mp4", frames)
+    sizes = []
+    for bitrate in (0, 60_000):
+        encode_again(
+            source, tmp_path / "out.mp4", Encoding(codec=codec, crf=15, preset="veryfast", threads=1, steady=True, bitrate=bitrate)
+        )
+        with av.open(str(tmp_path / "out.mp4")) as container:
+            assert container.streams.video[0].codec_context.name == codec
+            sizes.append(8 * sum(packet.size for packet in container.demux(video=0)))
+    assert sizes[0] > 3 * sizes[1]
+    assert 0.5 * 180_000 < sizes[1] < 1.5 * 180_000
+
+
+def test_the_beginning_alone(make_video: Make, ramp: Make, video_facts: Make, tmp_path: Path) -> None:
+    encode_again(make_video("in.mp4", ramp(10)), tmp_path / "out.mp4", Encoding(), frames=4)
+    assert video_facts(tmp_path / "out.mp4")["frames"] == 4
+
+
+def test_bitrates_that_cannot_be(ramp: Make) -> None:
+    for codec, bitrate in (("av1", 1000), ("h264", -1)):
+        with pytest.raises(UserError, match=r"bitrate: expected 0 \(none\) or bits per second"):
+            Encoding(codec=codec, bitrate=bitrate)
 
 
 def test_in_place(make_video: Make, ramp: Make, video_facts: Make) -> None:

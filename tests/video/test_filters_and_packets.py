@@ -12,10 +12,11 @@ import pytest
 
 from keyframes_gan.errors import MediaError, UserError
 from keyframes_gan.types import Frame
-from keyframes_gan.video.compress import compress
+from keyframes_gan.video.compress import compress, encode_again
 from keyframes_gan.video.filters import filtered
 from keyframes_gan.video.packets import stream_cost
 from keyframes_gan.video.read import VideoReader
+from keyframes_gan.video.write import Encoding
 
 
 def pictures(frames: Iterable[Frame]) -> np.ndarray:
@@ -88,10 +89,10 @@ def test_key_frames_are_numbered_as_shown(portrait_video: Path, tmp_path: Path) 
 
 @pytest.mark.parametrize("gop", [1, 4])
 def test_key_frames_come_as_often_as_asked(portrait_video: Path, tmp_path: Path, gop: int) -> None:
-    compress(portrait_video, tmp_path / "c.mp4", crf=30, kinds=(), gop=gop)
+    encode_again(portrait_video, tmp_path / "c.mp4", Encoding(crf=30, gop=gop))
     assert stream_cost(tmp_path / "c.mp4").key_frames == tuple(range(0, 12, gop))
     with pytest.raises(UserError, match="gop"):
-        compress(portrait_video, tmp_path / "c.mp4", crf=30, gop=-1)
+        Encoding(gop=-1)
 
 
 def test_image_files_cost_their_bytes(tmp_path: Path) -> None:
@@ -108,6 +109,6 @@ def test_steady_compression_gives_the_same_bits(portrait_video: Path, tmp_path: 
     """Without it x264 gives other bits now and then, on processors with AVX-512."""
     made = set()
     for _ in range(12):
-        compress(portrait_video, tmp_path / "c.mp4", crf=42, kinds=(), threads=1, steady=True)
+        encode_again(portrait_video, tmp_path / "c.mp4", Encoding(crf=42, threads=1, steady=True))
         made.add((tmp_path / "c.mp4").read_bytes())
     assert len(made) == 1
