@@ -8,6 +8,7 @@ import pytest
 
 from keyframes_gan import options
 from keyframes_gan.errors import OptionsError
+from keyframes_gan.options.routed import Steadiness
 
 
 def test_the_shipped_file_has_the_published_bands(repo_root: Path) -> None:
@@ -20,6 +21,11 @@ def test_the_shipped_file_has_the_published_bands(repo_root: Path) -> None:
     ]
     assert routing.q_low == 100
     assert {one.restorer for one in routing.experts.values()} == {"srnet"}
+    steady = routing.steadiness
+    assert (steady.detect_every, steady.box_life) == (12, 12)
+    assert (steady.centre.min_cutoff, steady.centre.beta, steady.centre.d_cutoff) == (1.2, 0.007, 1.0)
+    assert (steady.size.min_cutoff, steady.size.beta, steady.size.d_cutoff) == (1.0, 0.010, 1.0)
+    assert steady == Steadiness()
 
 
 EXPERTS = "experts: {T: {restorer: none}}\n"
@@ -36,6 +42,13 @@ EXPERTS = "experts: {T: {restorer: none}}\n"
         (EXPERTS + "bands: [{from_px: 0, expert: F}]\n", "expected experts of T, none, got F"),
         (EXPERTS + "bands: [{from_px: 0, expert: T}]\nq_lo: 3\n", ":3:1: q_lo: unknown key"),
         ("experts: {T: {restorer: routed}}\nbands: [{from_px: 0, expert: T}]\n", "another restorer than routed"),
+        (
+            EXPERTS + "bands: [{from_px: 0, expert: T}]\nsteadiness: {detect_every: 0}\n",
+            "detect_every: expected greater than",
+        ),
+        (EXPERTS + "bands: [{from_px: 0, expert: T}]\nsteadiness: {box_life: 51}\n", "box_life: expected less than"),
+        (EXPERTS + "bands: [{from_px: 0, expert: T}]\nsteadiness: {size: {min_cutoff: 0, beta: 0, d_cutoff: 1}}\n", "size.min_cutoff: exp"),
+        (EXPERTS + "bands: [{from_px: 0, expert: T}]\nsteadiness: {centre: {min_cutoff: 1}}\n", "centre.beta: missing"),
         ("", "empty file"),
     ],
 )

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from keyframes_gan.options.section import Fraction, Name, Positive, Section, Weight, WeightsSource, refuse
+from keyframes_gan.options.section import Fraction, Name, Positive, Rate, Section, Weight, WeightsSource, refuse
 
 LEAVE = "none"
 """The expert of faces that stay as they are, at most resized with the picture."""
@@ -50,6 +50,27 @@ class Hysteresis(Section):
     frames: Positive = 5
 
 
+class Euro(Section):
+    """A 1-euro filter: `min_cutoff` (of what is at rest) and `d_cutoff` (of its speed) in Hz, `beta` in Hz for a pixel a second."""
+
+    min_cutoff: Rate
+    beta: Weight
+    d_cutoff: Rate
+
+
+class Steadiness(Section):
+    """How faces are followed; counts in frames.
+
+    The whole picture is searched every `detect_every`; a face out of sight for up to `box_life` is followed on; `centre` and `size` steady
+    the place and the width of its region.
+    """
+
+    detect_every: Annotated[int, Field(ge=1, le=250)] = 12
+    box_life: Annotated[int, Field(ge=0, le=50)] = 12
+    centre: Euro = Euro(min_cutoff=1.2, beta=0.007, d_cutoff=1.0)
+    size: Euro = Euro(min_cutoff=1.0, beta=0.010, d_cutoff=1.0)
+
+
 class Routing(Section):
     """The whole file.
 
@@ -62,6 +83,7 @@ class Routing(Section):
     q_low: Weight = 100.0
     noise_high: Weight = 8.0
     hysteresis: Hysteresis = Hysteresis()
+    steadiness: Steadiness = Steadiness()
 
     @model_validator(mode="after")
     def _whole(self) -> Routing:

@@ -22,14 +22,14 @@ from keyframes_gan.options import ROOT, load_routing
 from keyframes_gan.options.routed import LEAVE
 from keyframes_gan.restorers.routed_bands import Bands, TrackMemory
 from keyframes_gan.restorers.routed_measure import look
-from keyframes_gan.types import BatchRestorer, Decision, FaceClip, Reference, RestorerSpec
+from keyframes_gan.types import BatchRestorer, Cutoffs, Decision, FaceClip, Reference, RestorerSpec, Tracking
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     import numpy.typing as npt
 
-    from keyframes_gan.options.routed import Expert, Routing
+    from keyframes_gan.options.routed import Expert, Routing, Steadiness
     from keyframes_gan.types import Image, Matrix, Restorer
 
 DEFAULT = ROOT / "options" / "infer" / "routed.yml"
@@ -81,9 +81,8 @@ class Routed:
         experts: the restorers by the names that `routing` gives them.
     """
 
-    spec = SPEC
-
     def __init__(self, routing: Routing, experts: Mapping[str, Restorer]) -> None:
+        self.spec = replace(SPEC, tracking=_tracking(routing.steadiness))
         self._bands, self._experts = Bands(routing), experts
 
     def start(self, track_id: int) -> RoutedState:
@@ -173,6 +172,11 @@ class Routed:
                 original = align.enlarged(given, len(picture)) if residual else None
                 align.paste(whole[frame], picture, align.rescaled(matrix, frame=scale, crop=ratio), original=original, in_place=True)
         return whole
+
+
+def _tracking(asked: Steadiness) -> Tracking:
+    region = Cutoffs(**asked.centre.model_dump()), Cutoffs(**asked.size.model_dump())
+    return Tracking(every=asked.detect_every, max_gap=asked.box_life, region=region)
 
 
 def _cut(clip: FaceClip, start: int, end: int, spec: RestorerSpec) -> tuple[FaceClip, list[Matrix]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from fractions import Fraction
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -17,15 +16,13 @@ from keyframes_gan import restorers
 from keyframes_gan.errors import MediaError, run_door
 from keyframes_gan.faces import align
 from keyframes_gan.faces.align import box_of, enlarged
-from keyframes_gan.faces.smooth import TrackSmoother
-from keyframes_gan.faces.track import FaceStream, FaceTracker
 from keyframes_gan.pipeline.framing import FaceFraming
 from keyframes_gan.pipeline.settings import Finish, Settings
 from keyframes_gan.pipeline.stream import restore_video
 from keyframes_gan.portrait import portrait_clip
 from keyframes_gan.report import write_png
 from keyframes_gan.restorers import routed
-from keyframes_gan.types import FaceClip, Frame, RestorerSpec
+from keyframes_gan.types import FaceClip, RestorerSpec
 from keyframes_gan.video.pictures import read_picture
 from keyframes_gan.video.write import Encoding
 
@@ -193,23 +190,37 @@ def test_faces_of_several_photos_lie_apart_and_those_of_a_video_are_refused(
         restore_video(source, tmp_path / "out.mkv", settings(options), faces=tmp_path / "more", progress=False)
 
 
-def test_the_region_of_a_still_face_stays(tmp_path: Path) -> None:
+HIDDEN = {**dict.fromkeys(range(24, 36), "12 frames"), **dict.fromkeys(range(60, 78), "18 frames")}
+
+
+@pytest.fixture
+def still(tmp_path: Path, make_video: Any) -> Path:
+    """A still face for 100 frames, noisy and compressed, something before it in the frames `HIDDEN`."""
+    portrait, rng = next(iter(portrait_clip(1, (320, 256), 0.8))), np.random.default_rng(0)
+    hidden = portrait.copy()
+    hidden[60:190, 100:220] = portrait[190:, :120].mean(axis=(0, 1))
+    shown = [np.clip((hidden if index in HIDDEN else portrait) + rng.normal(0, 3, portrait.shape), 0, 255) for index in range(100)]
+    made: Path = make_video(tmp_path / "still.mp4", [one.astype(np.uint8) for one in shown], crf=30, gop=12)
+    return made
+
+
+def test_the_region_of_a_still_face_stays_and_outlives_what_hides_it_for_a_while(still: Path, options: Path, tmp_path: Path) -> None:
     """The public script feeds its padded box back: a still face's region grows from 114 to 272 pixels."""
-    still = next(iter(portrait_clip(1, (256, 256), 1.0)))
-    rng = np.random.default_rng(0)
-    stream = FaceStream(FaceTracker("dlib-hog", every=12), TrackSmoother())
-    found = []
-    for index in range(100):
-        noisy = np.clip(still + rng.normal(0, 2, still.shape), 0, 255).astype(np.uint8)
-        found += stream.update(Frame(index, Fraction(index, 25), noisy))
-    found += stream.flush()
-    assert [len(one.faces) for one in found] == [1] * 100
-    points = [one.faces[0].points for one in found]
+    given = Settings(restorer="routed", weights=str(options), encoding=Encoding(preset="ultrafast"))
+    restore_video(still, tmp_path / "out.mp4", given, tracks=tmp_path / "tracks.json", progress=False)
+    faces = [one["faces"] for one in json.loads((tmp_path / "tracks.json").read_text())["frames"]]
+    away = {index for index, span in HIDDEN.items() if span == "18 frames"}
+    assert [len(one) for one in faces] == [int(index not in away) for index in range(100)]
+    listed = [one for (one,) in filter(None, faces)]
+    assert {(one["person"], one["done"]) for one in listed} == {(0, "restored")}
+    assert [index for index, one in enumerate(faces) if one and not one[0]["seen"]] == [index for index in HIDDEN if index not in away]
+    points = [np.array(one["landmarks"], np.float32) for one in listed]
     framing = FaceFraming(routed.SPEC)
     size = framing.size(points[0])
     assert {framing.size(one) for one in points} == {size}
-    corners = np.stack(
-        [align.transform_points(np.array([[0, 0], [size, size]]), align.invert(framing.to_crop(one, size))) for one in points]
-    )
+    square = np.array([[0, 0], [size, size]])
+    corners = np.stack([align.transform_points(square, align.invert(framing.to_crop(one, size))) for one in points])
+    boxes = np.array([one["box"] for one in listed])
     assert np.ptp(corners, axis=0).max() <= 1
-    assert np.ptp([align.box_of(one) for one in points], axis=0).max() <= 1
+    assert np.ptp(boxes[:, :2] + boxes[:, 2:], axis=0).max() / 2 <= 1
+    assert np.ptp(boxes[:, 2:] - boxes[:, :2], axis=0).max() <= 1

@@ -18,11 +18,11 @@ from keyframes_gan.errors import OptionsError, UserError, WeightsError
 from keyframes_gan.faces import align, detectors
 from keyframes_gan.faces.landmarks import Landmarker
 from keyframes_gan.options import load_routing
-from keyframes_gan.options.routed import Routing
+from keyframes_gan.options.routed import Euro, Routing, Steadiness
 from keyframes_gan.restorers import routed
 from keyframes_gan.restorers.routed_bands import Bands, TrackMemory
 from keyframes_gan.restorers.routed_measure import Look, look, noise_of
-from keyframes_gan.types import BatchRestorer, DecidingRestorer, FaceClip, Image, Reference, RestorerSpec
+from keyframes_gan.types import BatchRestorer, Cutoffs, DecidingRestorer, FaceClip, Image, Reference, RestorerSpec, Tracking
 from keyframes_gan.video.read import VideoReader
 
 SIZE = 256
@@ -424,3 +424,9 @@ def test_as_shipped_small_faces_are_enlarged_and_large_ones_left() -> None:
     assert (first.expert, second.expert) == ("T", "T")
     assert first.seconds > 0
     assert second.reason.endswith("held from earlier frames")
+
+
+def test_the_options_say_how_faces_are_followed(routing: Routing) -> None:
+    steady = Steadiness(detect_every=7, box_life=3, centre=Euro(min_cutoff=0.5, beta=0.1, d_cutoff=2.0))
+    made = routed.Routed(routing.model_copy(update={"steadiness": steady}), {"T": Recorder(), "F": Recorder()})
+    assert made.spec.tracking == Tracking(7, 3, 1.5, "gaussian", (Cutoffs(0.5, 0.1, 2.0), Cutoffs(1.0, 0.010, 1.0)))
