@@ -104,7 +104,9 @@ def test_report_says_what_was_done(finished: Path) -> None:
     assert (report["frames"], report["faces"], report["people"], report["restorer"]) == (12, 12, 1, "keyframes_lite")
     assert (report["source"], report["target"], report["notes"]) == ("portrait.mp4", "out.mkv", [])
     assert {"decode", "track", "align", "restore", "paste", "encode"} <= set(report["stage_seconds"])
-    assert sum(report["stage_seconds"].values()) <= report["seconds"]
+    assert sum(report["stage_seconds"].values()) == pytest.approx(report["seconds"], abs=0.01)
+    assert {"detect", "landmarks"} <= set(report["stage_seconds"])
+    assert "profile" not in report
     assert report["frames_per_second"] == pytest.approx(12 / report["seconds"], rel=0.01)
 
 
@@ -200,6 +202,8 @@ def test_bad_input_is_one_line_and_leaves_nothing(
         ([], "expected either -i INPUT -o OUTPUT or --base_path FOLDER"),
         (["-i", "in.mp4"], "expected either -i INPUT -o OUTPUT or --base_path FOLDER"),
         (["--base_path", "B", "--reference", "a.jpg", "--compare", "c.mp4"], "--reference, --compare: expected only with -i and -o"),
+        (["-i", "in.mp4", "--dry-run", "--profile"], "--profile: expected without --dry-run"),
+        (["--base_path", "B", "--profile"], "--profile: expected only with -i and -o; leave it out"),
         (["--base_path", "B", "--no-face", "copy"], "--no-face: expected only with -i and -o"),
         (["--base_path", "nowhere", "--crf", "35", "--restorer", "none"], "clips_35.jsonl, got no such file; run python preprocessing.py"),
     ],

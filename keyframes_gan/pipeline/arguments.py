@@ -89,6 +89,10 @@ def _add_camera(group: argparse._ArgumentGroup) -> Actions:
 def _add_products(group: argparse._ArgumentGroup) -> Actions:
     add = group.add_argument
     photos = "photos of the people in the video, used as key frames"
+    profile = (
+        "also print milliseconds per stage and expert (median, 95th percentile), and the real-time factor: seconds of video per second "
+        "of work, so from 1 on it keeps up; also in the --report"
+    )
     return [
         add("--suffix", default="", help="appended, after an underscore, to the name of every output"),
         add("--reference", type=Path, nargs="+", default=[], metavar="PHOTO", help=photos),
@@ -98,6 +102,7 @@ def _add_products(group: argparse._ArgumentGroup) -> Actions:
         add("--key_source", "--key-source", type=Path, metavar="VIDEO", help="the original, for --key_interval"),
         add("--tracks", type=Path, metavar="FILE", help="also write every face of every frame, and what was done with it, as JSON"),
         add("--faces", type=Path, metavar="DIR", help="images: also write every face before and after, and all on one sheet"),
+        add("--profile", action="store_true", help=profile),
         add("--no-face", "--no_face", default="error", help="video without any face: error (default), or copy it through"),
     ]
 

@@ -21,6 +21,7 @@ from keyframes_gan.video.pictures import natural_key
 from keyframes_gan.video.write import CONTAINERS
 
 if TYPE_CHECKING:
+    from keyframes_gan.pipeline.profile import Profile
     from keyframes_gan.pipeline.settings import Settings
     from keyframes_gan.types import Restorer
 
@@ -30,11 +31,12 @@ DEFAULT_SUFFIX = ".mp4"
 
 @dataclass
 class BatchOutcome:
-    """Which inputs were restored and which left alone, and a line for each that failed."""
+    """Which inputs were restored and which left alone, and a line for each that failed; where the time went, by the input's name."""
 
     restored: list[Path] = field(default_factory=list)
     skipped: list[Path] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+    profiles: dict[str, Profile] = field(default_factory=dict)
 
 
 def videos_in(folder: Path) -> list[Path]:
@@ -130,6 +132,7 @@ class _Run:
         done = restore_video(path, into, self._settings, restorer=self._restorer, progress=self._progress)
         report.write_json(record_of(into), {"fingerprint": fingerprint, "bytes": into.stat().st_size, "outcome": done.as_json()})
         self.outcome.restored.append(path)
+        self.outcome.profiles[path.name] = done.profile
         return summary(done) + "".join(f"; note: {note}" for note in done.notes)
 
 

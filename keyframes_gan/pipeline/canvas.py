@@ -9,6 +9,7 @@ import numpy as np
 
 from keyframes_gan import upscale
 from keyframes_gan.faces import align, blend
+from keyframes_gan.pipeline.clock import Stopwatch
 from keyframes_gan.pipeline.settings import Finish
 
 if TYPE_CHECKING:
@@ -35,14 +36,18 @@ class Canvas:
         finish: what the user asked for.
         device: where upscaling networks run: "auto", "cpu", "cuda", ...
         precision: of those networks: "fp32" or "bf16".
+        clock: counts what backgrounds take.
 
     Raises:
         UserError: a value that the upscalers refuse.
         WeightsError: the weights of an upscaling network cannot be had.
     """
 
-    def __init__(self, finish: Finish | None = None, *, device: str = "auto", precision: str = "fp32") -> None:
+    def __init__(
+        self, finish: Finish | None = None, *, device: str = "auto", precision: str = "fp32", clock: Stopwatch | None = None
+    ) -> None:
         self._finish = finish = finish or Finish()
+        self._clock = clock or Stopwatch()
         self.scale = finish.upscale
         name = PLAIN_INTERPOLATION if finish.bg_upsampler == PLAIN else finish.bg_upsampler
         self._background = upscale.find(name, scale=finish.upscale, tile=finish.bg_tile, device=device, precision=precision)
@@ -61,7 +66,8 @@ class Canvas:
 
     def background(self, rgb: Image) -> Image:
         """Return the picture without its faces done, uint8 (scale * H, scale * W, 3); `rgb` itself when there is nothing to do."""
-        return self._background.upscale(rgb)
+        with self._clock("background"):
+            return self._background.upscale(rgb)
 
     def paste(
         self, picture: Image, restored: Image, given: Image, to_crop: Matrix, *, residual: bool, mask: FloatArray | None = None

@@ -56,7 +56,7 @@ class Compositor:
     ) -> None:
         self._restorer, self._settings, self._album, self._clock = restorer, settings, album, clock
         self._framing = framing or FaceFraming(restorer.spec)
-        self.canvas = Canvas(settings.finish, device=settings.device, precision=settings.precision)
+        self.canvas = Canvas(settings.finish, device=settings.device, precision=settings.precision, clock=clock)
         self._parser = None
         if not self._framing.whole:
             self._parser = parse.find(settings.finish.mask, device=settings.device, residual=restorer.spec.residual)
@@ -132,7 +132,7 @@ class Compositor:
     def _add(self, person_id: int, slot: Slot, face: SmoothFace) -> None:
         person = self._people.get(person_id) or self._meet(person_id)
         if face.seen:
-            with self._clock("photos"):
+            with self._clock("photos", unit="face"):
                 self._album.offer(person_id, slot.frame.index, person.memory, slot.frame.rgb, face.points, size=person.size)
         person.add(slot, face)
 

@@ -100,6 +100,9 @@ def restore_source(given: argparse.Namespace, *, write_page: PageWriter) -> int:
         return _restore_one(given, camera, settings, write_page)
     videos = batch.videos_in(given.input)
     if given.dry_run:
+        if given.profile:
+            msg = "--profile: expected without --dry-run, which restores nothing that could be measured; leave one of them out"
+            raise UserError(msg)
         for source in videos or [given.input]:
             sys.stdout.write(str(plan_of(source, settings)))
         return 0
@@ -137,11 +140,15 @@ def _restore_one(given: argparse.Namespace, source: Source, settings: Settings, 
     for note in outcome.notes:
         sys.stderr.write(f"note: {note}\n")
     sys.stdout.write(f"{target}: {batch.summary(outcome)}\n")
+    about = outcome.as_json()
+    if given.profile:
+        sys.stdout.write(f"{outcome.profile}\n")
+        about["profile"] = outcome.profile.as_json()
     if given.report and given.report.suffix.lower() == PAGE_SUFFIX:
-        for path in write_page(given.report, given.input, target, original=given.gt, about=outcome.as_json(), device=given.device):
+        for path in write_page(given.report, given.input, target, original=given.gt, about=about, device=given.device):
             sys.stdout.write(f"written: {path}\n")
     elif given.report:
-        report.write_json(given.report, outcome.as_json())
+        report.write_json(given.report, about)
     return 0
 
 
@@ -154,6 +161,8 @@ def _restore_videos(given: argparse.Namespace, settings: Settings) -> int:
     outcome = batch.restore_batch(given.input, given.output, settings, suffix=given.suffix, resume=given.resume)
     for problem in outcome.problems:
         sys.stderr.write(f"error: {problem}\n")
+    for name, profile in outcome.profiles.items() if given.profile else ():
+        sys.stdout.write(f"{name}: {profile}\n")
     sys.stdout.write(
         f"{given.output}: {len(outcome.restored)} restored, {len(outcome.skipped)} finished before, {len(outcome.problems)} failed\n"
     )

@@ -84,10 +84,6 @@ class Slot:
     @property
     def picture(self) -> Image:
         """The output so far, made when it is first needed: the background with the faces pasted until now."""
-        return self.prepare()
-
-    def prepare(self) -> Image:
-        """Make the background, if it is not there yet, and return the output so far."""
         if self._picture is None:
             self._picture = self._canvas.background(self.frame.rgb)
         return self._picture
@@ -243,11 +239,6 @@ class Person:
             ahead=ahead,
         )
 
-    def prepare(self, clip: FaceClip) -> None:
-        """Make the backgrounds of the frames that `clip` restores."""
-        for one in self._pending[: _count(clip)]:
-            one.slot.prepare()
-
     def paste(
         self,
         clip: FaceClip,
@@ -265,7 +256,7 @@ class Person:
             masks: float32 (T, S, S) in [0, 1], how much of each pixel to show; those of context and frames ahead mean nothing.
             decisions: T, what the restorer decided for each frame; faces that it left are not pasted.
         """
-        pasted, self._pending = self._pending[: _count(clip)], self._pending[_count(clip) :]
+        pasted, self._pending = self._pending[: new_frames(clip)], self._pending[new_frames(clip) :]
         for position, one in enumerate(pasted, clip.context):
             decision = one.fate.decision = None if decisions is None else decisions[position]
             if decision is not None and decision.left:
@@ -308,7 +299,7 @@ class Person:
         return None if slot.original is None else self._channel.send(align.crop(slot.original, to_crop, len(given)))
 
 
-def _count(clip: FaceClip) -> int:
+def new_frames(clip: FaceClip) -> int:
     """Return how many frames a clip restores."""
     return len(clip) - clip.context - clip.ahead
 

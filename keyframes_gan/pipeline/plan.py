@@ -9,6 +9,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from keyframes_gan.keyframes.memory import KeyframeMemory
+from keyframes_gan.pipeline.clock import Stopwatch
 from keyframes_gan.pipeline.framing import AlignedStream, FaceFraming, WholeFraming
 from keyframes_gan.pipeline.people import Person, Slot
 from keyframes_gan.pipeline.stream import build_detector, build_restorer, face_stream, look_ahead_of, tracking_of
@@ -68,7 +69,7 @@ def plan_of(source: Path, settings: Settings, *, restorer: Restorer | None = Non
         info, total = reader.info, count_frames(source)
         restorer = restorer or build_restorer(settings)
         framing: Framing = WholeFraming.of(restorer.spec, info) if settings.has_aligned else FaceFraming(restorer.spec)
-        stream = AlignedStream() if settings.has_aligned else face_stream(settings, restorer.spec, build_detector(settings))
+        stream = AlignedStream() if settings.has_aligned else face_stream(settings, restorer.spec, build_detector(settings), Stopwatch())
         kept: deque[Frame] = deque(maxlen=KEPT)
         found: list[SmoothFrame] = []
         start = time.perf_counter()

@@ -12,6 +12,7 @@ import torch
 from keyframes_gan.errors import UserError
 from keyframes_gan.faces import align
 from keyframes_gan.pipeline.guard import IdentityGuard, weakened
+from keyframes_gan.pipeline.people import new_frames
 from keyframes_gan.pipeline.routes import Routes
 from keyframes_gan.types import BatchRestorer, DecidingRestorer, FaceClip
 
@@ -104,24 +105,25 @@ class Runner:
         people = [person for person in people if person.waiting]
         if not people:
             return
-        with self._clock("align"):
+        with self._clock("align", sum(person.waiting for person in people), "face"):
             clips = [person.clip(self.clip_length, 0 if last else min(self.ahead, person.waiting - 1)) for person in people]
-        start = time.perf_counter()
-        with self._clock("restore"):
+        start, faces = time.perf_counter(), sum(map(new_frames, clips))
+        with self._clock("restore", faces, "face"):
             results = self._restored(clips, [person.state for person in people])
-        share = (time.perf_counter() - start) / len(people)
+        seconds = time.perf_counter() - start
+        if not isinstance(self._restorer, DecidingRestorer):
+            self._clock.restored(self._restorer.spec.name, seconds, faces)
         for person, given, restored in zip(people, clips, results, strict=True):
             clip, decisions = _enlarged(given, restored.shape[1]), self._decisions(person, given)
             if self._cards is not None:
-                self._cards.add(given, restored, decisions, share)
-            with self._clock("identity"):
+                with self._clock("cards", new_frames(clip), "face"):
+                    self._cards.add(given, restored, decisions, seconds / len(people))
+            with self._clock("guard", new_frames(clip), "face"):
                 left = all(one is not None and one.left for one in decisions[clip.context : len(clip) - clip.ahead])
                 strengths = np.ones(len(clip), np.float32) if left else self._strengths(person.id, clip, restored)
-            with self._clock("mask"):
+            with self._clock("mask", new_frames(clip), "face"):
                 masks = self._masks(clip, restored)
-            with self._clock("background"):
-                person.prepare(clip)
-            with self._clock("paste"):
+            with self._clock("paste", new_frames(clip), "face"):
                 shown = [weakened(one, before, float(part)) for one, before, part in zip(restored, clip.crops, strengths, strict=True)]
                 person.paste(clip, np.stack(shown), strengths.tolist(), masks, decisions)
             if self._paper:
@@ -133,7 +135,10 @@ class Runner:
             return [None] * len(clip)
         decisions = [self._restorer.decision(person.state, clip.first + frame) for frame in range(len(clip))]
         for frame in range(clip.context, len(clip) - clip.ahead):
-            self.routes.add(person.id, clip.first + frame, decisions[frame])
+            decision = decisions[frame]
+            if decision is not None:
+                self.routes.add(person.id, clip.first + frame, decision)
+                self._clock.restored(decision.expert, decision.seconds)
         return decisions
 
     def _strengths(self, person: int, clip: FaceClip, restored: npt.NDArray[np.uint8]) -> FloatArray:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from dataclasses import dataclass, field, replace
+from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,13 +17,14 @@ from keyframes_gan.faces import detectors
 from keyframes_gan.faces.smooth import TrackSmoother, half_window
 from keyframes_gan.faces.track import FaceStream, FaceTracker
 from keyframes_gan.pipeline.cards import FaceCards
-from keyframes_gan.pipeline.clock import Stopwatch
+from keyframes_gan.pipeline.clock import Stopwatch, TimedDetector, TimedLandmarker
 from keyframes_gan.pipeline.compositor import Compositor
 from keyframes_gan.pipeline.framing import AlignedStream, WholeFraming
 from keyframes_gan.pipeline.keys import OriginalKeys
 from keyframes_gan.pipeline.live import Reader, Source, ctrl_c_ends, reader_of
 from keyframes_gan.pipeline.people import Slot
 from keyframes_gan.pipeline.photos import PhotoAlbum
+from keyframes_gan.pipeline.profile import LOADING, REST, WAITING, WHOLE, Profile
 from keyframes_gan.pipeline.settings import Settings
 from keyframes_gan.pipeline.tracks import TracksWriter
 from keyframes_gan.video.camera import CameraReader
@@ -43,7 +45,7 @@ class Outcome:
     """What a pass did.
 
     Frames written, faces restored (summed over frames), people, frames of a camera that were dropped, the mask that faces were pasted
-    with, seconds in all and per stage; how many high-quality key crops were sent beside the stream, and their bits.
+    with, seconds in all and where they went; how many high-quality key crops were sent beside the stream, and their bits.
     """
 
     source: Path
@@ -55,11 +57,16 @@ class Outcome:
     dropped: int = 0
     seconds: float = 0.0
     mask: str = "soft"
-    stage_seconds: dict[str, float] = field(default_factory=dict)
+    profile: Profile = field(default_factory=Profile)
     notes: list[str] = field(default_factory=list)
     routes: list[dict[str, Any]] = field(default_factory=list)
     keys_sent: int = 0
     key_bits: int = 0
+
+    @property
+    def stage_seconds(self) -> dict[str, float]:
+        """Seconds per stage; together they are `seconds`."""
+        return self.profile.clock.seconds
 
     def as_json(self) -> dict[str, Any]:
         """Return plain JSON values."""
@@ -207,10 +214,16 @@ def build_detector(settings: Settings) -> Detector:
     return detectors.find(settings.detector)(device=settings.device)
 
 
-def face_stream(settings: Settings, spec: RestorerSpec, detector: Detector) -> FaceStream:
-    """Return tracker and smoother as asked for."""
+def face_stream(settings: Settings, spec: RestorerSpec, detector: Detector, clock: Stopwatch) -> FaceStream:
+    """Return tracker and smoother as asked for; `clock` counts searches and landmarks."""
     tracking = tracking_of(settings, spec)
-    tracker = FaceTracker(detector, every=tracking.every, max_faces=settings.max_faces, max_gap=tracking.max_gap)
+    tracker = FaceTracker(
+        TimedDetector(detector, clock),
+        every=tracking.every,
+        max_faces=settings.max_faces,
+        max_gap=tracking.max_gap,
+        landmarker=TimedLandmarker(clock),
+    )
     return FaceStream(tracker, smoother_of(tracking))
 
 
@@ -276,7 +289,7 @@ def restore_video(
     reader = reader_of(source)
     restorer = restorer or build_restorer(settings)
     detector = build_detector(settings)
-    stream = AlignedStream() if settings.has_aligned else face_stream(settings, restorer.spec, detector)
+    stream = AlignedStream() if settings.has_aligned else face_stream(settings, restorer.spec, detector, clock)
     album = PhotoAlbum(settings.references, detector)
     outcome = Outcome(reader.path, target, settings.restorer)
     with reader, ctrl_c_ends(reader):
@@ -284,12 +297,15 @@ def restore_video(
         cards = None if faces is None else cards_of(reader, faces, settings)
         compositor = Compositor(restorer, settings, album, clock, framing=framing, cards=cards)
         with Output(reader, target, compare, tracks, settings) as output, original_keys(settings, reader) as keys:
-            _run(reader, stream, compositor, output, clock, outcome, keys=keys, progress=progress)
+            clock.add(LOADING, time.perf_counter() - start, unit=WHOLE)
+            last = _run(reader, stream, compositor, output, clock, outcome, keys=keys, progress=progress)
             if not compositor.faces and isinstance(reader, CameraReader):
                 outcome.notes.append("no face was seen; the recording is as the camera gave it")
             elif not compositor.faces and settings.no_face == "error":
                 msg = f"{source}: expected a face, found none in {outcome.frames} frames; try --detector dlib-cnn, or --no-face copy"
                 raise FaceError(msg)
+            closing = time.perf_counter()
+        clock.add("finish", time.perf_counter() - closing, unit=WHOLE)
         if cards is not None:
             cards.finish()
         outcome.notes += [*album.notes(), *compositor.notes, *output.notes]
@@ -300,7 +316,10 @@ def restore_video(
     outcome.routes = compositor.routes.as_json()
     if compositor.channel is not None:
         outcome.keys_sent, outcome.key_bits = compositor.channel.sent, compositor.channel.bits
-    outcome.seconds, outcome.stage_seconds = time.perf_counter() - start, clock.seconds
+    outcome.seconds = time.perf_counter() - start
+    clock.add(REST, outcome.seconds - sum(clock.seconds.values()), unit=WHOLE)
+    has_duration = not (isinstance(reader, VideoReader) and reader.is_pictures)
+    outcome.profile = Profile.of(clock, outcome.frames, last if has_duration else Fraction(0))
     return outcome
 
 
@@ -314,27 +333,28 @@ def _run(
     *,
     keys: OriginalKeys | None,
     progress: bool,
-) -> None:
-    """Move every frame through the stages."""
-    frames = iter(reader)
+) -> Fraction:
+    """Move every frame through the stages; return the last one's time."""
+    frames, last = iter(reader), Fraction(0)
+    arrival = WAITING if isinstance(reader, CameraReader) else "decode"
     with tqdm(total=reader.info.frames, unit="frame", disable=not progress, desc=reader.path.name) as bar:
         while True:
-            with clock("decode"):
-                frame = next(frames, None)
+            start = time.perf_counter()
+            frame = next(frames, None)
+            clock.add(arrival, time.perf_counter() - start, int(frame is not None))
             if frame is not None:
                 compositor.take(Slot(frame, compositor.canvas, None if keys is None else keys.take(frame)))
-            with clock("track"):
+            with clock("track", int(frame is not None)):
                 final = stream.flush() if frame is None else stream.update(frame)
             for found in final:
                 compositor.place(found)
             if frame is None:
                 compositor.finish()
             for slot in compositor.ready():
-                with clock("background"):
-                    slot.prepare()
                 with clock("encode"):
                     output.write(slot)
+                last = slot.frame.time
                 outcome.frames += 1
                 bar.update()
             if frame is None:
-                return
+                return last

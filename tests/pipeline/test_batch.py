@@ -39,7 +39,7 @@ def names(folder: Path) -> list[str]:
 
 def test_what_can_be_restored_is_and_what_fails_is_named(videos: Path, tmp_path: Path, record: Any, capsys: Any, frames_of: Any) -> None:
     record()
-    assert command("-i", videos, "-o", tmp_path / "out", "--suffix", "new") == 2
+    assert command("-i", videos, "-o", tmp_path / "out", "--suffix", "new", "--profile") == 2
     told = capsys.readouterr()
     assert names(tmp_path / "out") == [".10_new.mp4.done.json", ".2_new.mp4.done.json", "10_new.mp4", "2_new.mp4"]
     assert len(frames_of(tmp_path / "out" / "2_new.mp4")) == 6
@@ -48,6 +48,10 @@ def test_what_can_be_restored_is_and_what_fails_is_named(videos: Path, tmp_path:
         "it may be damaged, or not a video at all"
     ]
     assert told.err.index("[1/3] broken.mp4: failed") < told.err.index("[2/3] 2.mp4: 6 frames") < told.err.index("[3/3] 10.mp4: 6 frames")
+    assert [line.split(" in ")[0] for line in told.out.splitlines() if "profile" in line] == [
+        "2.mp4: profile: 6 frames",
+        "10.mp4: profile: 6 frames",
+    ]
     assert told.out.endswith("out: 2 restored, 0 finished before, 1 failed\n")
     noted = json.loads((tmp_path / "out" / ".2_new.mp4.done.json").read_text())
     assert (noted["outcome"]["frames"], noted["outcome"]["source"]) == (6, "2.mp4")

@@ -69,6 +69,9 @@ def test_a_slow_restorer_drops_frames_and_counts_them(tmp_path: Path, follow: An
     assert outcome.dropped > 200 - 3 * QUEUE
     assert len(stamps(tmp_path / "out.mp4")) == outcome.frames >= QUEUE
     assert outcome.as_json()["dropped"] == outcome.dropped
+    assert outcome.profile.clock.stages["wait"].count == outcome.profile.clock.experts["recorder"].count == outcome.frames
+    assert outcome.profile.clock.experts["recorder"].quantile(0.5) == pytest.approx(0.35 / 8, rel=0.15)
+    assert outcome.profile.work_seconds < outcome.seconds
     assert any("ended by itself" in note for note in outcome.notes)
 
 

@@ -156,17 +156,31 @@ def test_boxes_say_what_was_decided(source: Path, options: Path, tmp_path: Path,
             assert below.any() or number == 3
 
 
-def test_the_command_line(source: Path, options: Path, tmp_path: Path) -> None:
+def test_the_command_line(source: Path, options: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["-i", str(source), "-o", str(tmp_path / "out.mp4"), "--restorer", "routed", "--weights", str(options)]
-    assert run_door(video_inference.main, [*words, "--report", str(tmp_path / "report.json")]) == 0
+    assert run_door(video_inference.main, [*words, "--report", str(tmp_path / "report.json"), "--profile"]) == 0
     report = json.loads((tmp_path / "report.json").read_text())
     assert {one["expert"] for one in report["routes"]} == {"none", "soft", "small"}
+    profile = report["profile"]
+    stages = {name: (one["unit"], one["count"]) for name, one in profile["stages"].items() if one["unit"]}
+    per_frame = dict.fromkeys(("decode", "track", "identity", "background", "encode"), ("frame", 11))
+    assert stages == per_frame | dict.fromkeys(("photos", "align", "restore", "guard", "mask", "paste"), ("face", 44))
+    assert {name for name, one in profile["stages"].items() if not one["unit"]} == {"load", "finish", "other"}
+    assert sum(one["seconds"] for one in profile["stages"].values()) == pytest.approx(report["seconds"], abs=0.01)
+    assert {name: one["count"] for name, one in profile["experts"].items()} == {"none": 22, "soft": 11, "small": 11}
+    assert sum(one["seconds"] for one in profile["experts"].values()) <= profile["stages"]["restore"]["seconds"] + 0.01
+    assert profile["video_seconds"] == 0.44
+    told = capsys.readouterr().out
+    assert f"real-time factor {profile['real_time_factor']:.3f} (0.44 s of video)" in told
+    assert all(f"\n  {name} " in told for kind in ("stages", "experts") for name in profile[kind])
 
 
 def test_faces_of_a_photo_on_cards(source: Path, options: Path, tmp_path: Path, moving: Any) -> None:
     photo = tmp_path / "group.png"
     write_png(moving(1, SIZE)[0], photo)
-    restore_video(photo, tmp_path / "out.mkv", settings(options), faces=tmp_path / "faces", progress=False)
+    profile = restore_video(photo, tmp_path / "out.mkv", settings(options), faces=tmp_path / "faces", progress=False).profile
+    assert profile.real_time_factor is None
+    assert profile.clock.stages["cards"].count == sum(one.count for one in profile.clock.experts.values()) == 4
     names = {f"face_{number:02d}_{kind}.png" for number in (1, 2, 3, 4) for kind in ("lr", "sr", "card")}
     assert {path.name for path in (tmp_path / "faces").iterdir()} == names | {"group_faces_overview.png"}
     sizes = [[len(read_picture(tmp_path / "faces" / f"face_{number:02d}_{kind}.png")) for kind in ("lr", "sr")] for number in (1, 2, 3, 4)]
