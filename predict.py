@@ -70,7 +70,7 @@ class Predictor(BasePredictor):  # type: ignore[misc]
             fps=Fraction(save_video_fps).limit_denominator(1001) if save_video_fps is not None else None,
             finish=Finish(
                 upscale=upscale,
-                bg_upsampler="realesrgan" if bg_enhancement else "none",
+                background="model" if bg_enhancement else "none",
                 bg_tile=bg_tile,
                 face_upsample=face_upsample,
             ),

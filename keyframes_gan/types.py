@@ -29,6 +29,8 @@ CLIP_RANK = 4
 LANDMARK_COUNTS = (5, 68)
 Template = Literal["paper", "eyes", "ffhq", "upright"]
 """How a face is placed in its crop; `keyframes_gan.faces.align` says what each of them means."""
+Blend = Literal["feather", "multiband", "poisson"]
+"""How a restored face is blended into its frame; see `keyframes_gan.faces.blend`."""
 CROP_SIZES = (256, 384, 512, 768, 1024)
 """Sides in pixels of the crops that fully convolutional restorers are fed; all are multiples of 64."""
 Smoother = Literal["gaussian", "one-euro"]
@@ -247,8 +249,8 @@ class RestorerSpec:
     `residual`: what counts is the difference between restored and given crop; it is then the difference that is warped back and
     added to the frame, so that an unchanged crop leaves the frame bit-exact instead of blurred by two resamplings.
     `template`: how faces lie in the crops it was trained on, a template of `keyframes_gan.faces.align`.
-    `tracking` and `min_identity` (how alike a restored face must be to its input, 0 to 1; 0 for no matter) hold where the user asks for
-    nothing else.
+    `blend` and, for images, `photo_blend` (how faces are blended in), `tracking` and `min_identity` (how alike a restored face must be to
+    its input, 0 to 1; 0 for no matter) hold where the user asks for nothing else.
     """
 
     name: str
@@ -262,6 +264,8 @@ class RestorerSpec:
     residual: bool = False
     template: Template = "eyes"
     looks_ahead: bool = False
+    blend: Blend = "feather"
+    photo_blend: Blend = "feather"
     tracking: Tracking = field(default_factory=Tracking)
     min_identity: float = 0.0
 

@@ -1,7 +1,7 @@
 """Enlarging whole pictures: background and faces, frame by frame, in tiles that fit into memory.
 
-bicubic, lanczos    plain interpolation; no weights
-realesrgan          Real-ESRGAN (Wang et al., ICCVW 2021): the x2 or the x4 network, whichever is the smallest that suffices
+none, lanczos, bicubic    interpolation, without weights: nothing at scale 1; "none" is Lanczos where pixels have to come from somewhere
+model, realesrgan         Real-ESRGAN (Wang et al., ICCVW 2021): the x2 or the x4 network, whichever is the smallest that suffices
 a manifest name or a file with weights of an RRDBNet or SRVGG network that spandrel knows
 """
 
@@ -28,7 +28,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-INTERPOLATIONS = {"bicubic": cv2.INTER_CUBIC, "lanczos": cv2.INTER_LANCZOS4}
+INTERPOLATIONS = {"none": cv2.INTER_LANCZOS4, "lanczos": cv2.INTER_LANCZOS4, "bicubic": cv2.INTER_CUBIC}
+NETWORKS = ("model", "realesrgan")
+"""Names of the network that `REALESRGAN` knows."""
 REALESRGAN = {2: "realesrgan_x2plus", 4: "realesrgan_x4plus"}
 ARCHITECTURES = ("ESRGAN", "Compact")
 """spandrel's ids of RRDBNet and of SRVGG."""
@@ -55,7 +57,7 @@ class Upscaler(Protocol):
 
 def names() -> tuple[str, ...]:
     """Names that `find` accepts, besides manifest names and files."""
-    return (*INTERPOLATIONS, "realesrgan")
+    return (*INTERPOLATIONS, *NETWORKS)
 
 
 def find(name: str, *, scale: int, tile: int = 400, device: str = "auto", precision: str = "fp32") -> Upscaler:
@@ -80,7 +82,7 @@ def find(name: str, *, scale: int, tile: int = 400, device: str = "auto", precis
     if tile != 0 and tile < SMALLEST_TILE:
         msg = f"--bg_tile: expected 0 (the whole picture) or at least {SMALLEST_TILE} pixels, got {tile}"
         raise UserError(msg)
-    source = REALESRGAN[2 if scale <= 2 else 4] if name == "realesrgan" else _weights_of(name)  # noqa: PLR2004
+    source = REALESRGAN[2 if scale <= 2 else 4] if name in NETWORKS else _weights_of(name)  # noqa: PLR2004
     chosen_device, dtype = choose_device(device), choose_precision(precision)
     return Network(public_networks.load(source, architectures=ARCHITECTURES), scale, tile=tile, device=chosen_device, precision=dtype)
 
@@ -90,7 +92,7 @@ def _weights_of(name: str) -> str:
         return name
     close = difflib.get_close_matches(name, names(), n=1)
     hint = f"; did you mean {close[0]}?" if close else ""
-    msg = f"--bg_upsampler: expected {', '.join(names())}, a name of the manifest or a file, got {name!r}{hint}"
+    msg = f"--background: expected {', '.join(names())}, a name of the manifest or a file, got {name!r}{hint}"
     raise UserError(msg)
 
 

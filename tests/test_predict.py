@@ -134,8 +134,8 @@ def test_every_input_becomes_its_setting(door: Any, predict: Any, portrait_video
     assert (plain.draw_box, plain.max_length, plain.has_aligned, plain.only_center_face, plain.fps) == (False, 20, False, True, None)
     assert (full.draw_box, full.max_length, full.has_aligned, full.only_center_face, full.fps) == (True, 7, True, True, 24)
     assert (full.restorer, full.detector) == ("none", "YOLOv5l")
-    finishes = [(one.finish.upscale, one.finish.bg_upsampler, one.finish.bg_tile, one.finish.face_upsample) for one in (plain, full)]
-    assert finishes == [(1, "none", 400, False), (3, "realesrgan", 0, True)]
+    finishes = [(one.finish.upscale, one.finish.background, one.finish.bg_tile, one.finish.face_upsample) for one in (plain, full)]
+    assert finishes == [(1, "none", 400, False), (3, "model", 0, True)]
 
 
 @pytest.mark.parametrize("rate", [24, 23.976, 29.97, 59.94, 12.5])

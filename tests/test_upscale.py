@@ -224,7 +224,7 @@ def test_the_smallest_sufficient_network_is_taken(monkeypatch: pytest.MonkeyPatc
     public_networks_load = public_networks.load
     monkeypatch.setattr(public_networks, "load", load)
     for scale in (1, 2, 3, 4):
-        upscale.find("realesrgan", scale=scale, device="cpu")
+        upscale.find("realesrgan" if scale % 2 else "model", scale=scale, device="cpu")
     assert asked == ["realesrgan_x2plus", "realesrgan_x2plus", "realesrgan_x4plus", "realesrgan_x4plus"]
     assert set(asked) <= set(weights.entries())
     assert not any(weights.entry(name).restricted for name in asked)

@@ -10,7 +10,7 @@ Convention: see `keyframes_gan.types`. Luma is Y of full-range BT.601, as OpenCV
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -19,9 +19,7 @@ from keyframes_gan.faces import align
 from keyframes_gan.types import check_image, check_shape
 
 if TYPE_CHECKING:
-    from keyframes_gan.types import FloatArray, Image, Matrix
-
-Blend = Literal["feather", "multiband", "poisson"]
+    from keyframes_gan.types import Blend, FloatArray, Image, Matrix
 
 INNER = 0.88
 RIM = 0.2

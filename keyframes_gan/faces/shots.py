@@ -30,18 +30,21 @@ class CutFinder:
 
     def __init__(self) -> None:
         self._last: npt.NDArray[np.float32] | None = None
+        self._shape: tuple[int, ...] = ()
         self._recent: deque[float] = deque(maxlen=RECENT)
 
     def is_cut(self, rgb: Image) -> bool:
-        """Return True when `rgb` (H, W, 3) does not continue the frame given before. The very first frame is no cut."""
+        """Return True when `rgb` (H, W, 3) does not continue the frame given before or differs in size. The very first frame is no cut."""
         step = max(min(rgb.shape[:2]) // (3 * SIDE), 1)
         tiny = cv2.resize(rgb[::step, ::step], (SIDE, SIDE), interpolation=cv2.INTER_AREA).astype(np.float32)
         last, self._last = self._last, tiny
+        shape, self._shape = self._shape, rgb.shape
         if last is None:
             return False
         difference = float(np.abs(tiny - last).mean())
         least = LEAST_RATIO * float(np.median(self._recent)) if len(self._recent) >= FEW else ALONE_DIFFERENCE
-        cut = difference > max(LEAST_DIFFERENCE, least) and correlation(tiny.mean(axis=2), last.mean(axis=2)) < MOST_CORRELATION
+        alike = difference <= max(LEAST_DIFFERENCE, least) or correlation(tiny.mean(axis=2), last.mean(axis=2)) >= MOST_CORRELATION
+        cut = not alike or shape != rgb.shape
         if cut:
             self._recent.clear()
         else:

@@ -8,6 +8,7 @@ from typing import Annotated
 from pydantic import Field, model_validator
 
 from keyframes_gan.options.section import Fraction, Name, Positive, Rate, Section, Weight, WeightsSource, refuse
+from keyframes_gan.types import Blend
 
 LEAVE = "none"
 """The expert of faces that stay as they are, at most resized with the picture."""
@@ -71,6 +72,13 @@ class Steadiness(Section):
     size: Euro = Euro(min_cutoff=1.0, beta=0.010, d_cutoff=1.0)
 
 
+class Blends(Section):
+    """How faces are blended into their frames where --blend does not say, in videos and in photos."""
+
+    video: Blend = "multiband"
+    photo: Blend = "poisson"
+
+
 class Routing(Section):
     """The whole file.
 
@@ -83,6 +91,7 @@ class Routing(Section):
     q_low: Weight = 100.0
     noise_high: Weight = 8.0
     hysteresis: Hysteresis = Hysteresis()
+    blend: Blends = Blends()
     steadiness: Steadiness = Steadiness()
 
     @model_validator(mode="after")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -96,7 +97,8 @@ def _add_products(group: argparse._ArgumentGroup) -> Actions:
     return [
         add("--suffix", default="", help="appended, after an underscore, to the name of every output"),
         add("--reference", type=Path, nargs="+", default=[], metavar="PHOTO", help=photos),
-        add("--compare", type=Path, metavar="FILE", help="also write input and output side by side"),
+        add("--baseline", type=Path, metavar="FILE", help="also write the input, only scaled to the output's size"),
+        add("--compare", type=Path, metavar="FILE", help="also write that and the output side by side"),
         add("--report", type=Path, metavar="FILE", help="also write what was done: a page to look at (.html), or numbers (.json)"),
         add("--gt", type=Path, metavar="VIDEO", help="the original, if there is one, for --report FILE.html to measure against"),
         add("--key_source", "--key-source", type=Path, metavar="VIDEO", help="the original, for --key_interval"),
@@ -105,6 +107,31 @@ def _add_products(group: argparse._ArgumentGroup) -> Actions:
         add("--profile", action="store_true", help=profile),
         add("--no-face", "--no_face", default="error", help="video without any face: error (default), or copy it through"),
     ]
+
+
+class _Once(argparse.Action):
+    """A flag with several names, which must not say different things."""
+
+    said: object = None
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: object, option_string: str | None = None
+    ) -> None:
+        """Take the value, or refuse a second one."""
+        if self.said not in (None, values):
+            msg = f"{' and '.join(self.option_strings[:2])} are one flag: expected one value, got {self.said} and {values}; leave one out"
+            raise UserError(msg)
+        self.said = values
+        setattr(namespace, self.dest, values)
+
+
+def _size(text: str) -> tuple[int, int]:
+    """Read width and height: 1280x720."""
+    found = re.fullmatch(r"(\d+)x(\d+)", text.strip().lower())
+    if found is None:
+        msg = f"expected width and height in pixels, such as 1280x720, got {text!r}"
+        raise argparse.ArgumentTypeError(msg)
+    return int(found[1]), int(found[2])
 
 
 def _fraction(text: str) -> Fraction:
@@ -137,16 +164,19 @@ def _add_clips(group: argparse._ArgumentGroup) -> Actions:
 
 def _add_finish(group: argparse._ArgumentGroup) -> Actions:
     add = group.add_argument
-    upsampler = "enlarges the background: none (default, Lanczos), bicubic, realesrgan"
+    size = "exactly this size, such as 1280x720, whatever the input's proportions (default: the input's size times --upscale)"
+    background = "what enlarges the background: none or lanczos (the default: interpolation, nothing at 1), bicubic, model (Real-ESRGAN)"
+    blend = "how faces are blended in: feather, poisson, multiband (default: feather; routed: multiband, for images poisson)"
     tile = "tiles in which a network sees it, in pixels (default: 400); 0 for the whole"
     return [
         add("--upscale", type=int, default=1, help="the output is so many times as large as the input, 1 (default) to 4"),
-        add("--bg_upsampler", "--bg-upsampler", default="none", help=upsampler),
+        add("--size", type=_size, metavar="WxH", help=size),
+        add("--background", "--bg_upsampler", "--bg-upsampler", default="none", action=_Once, help=background),
         add("--bg_tile", "--bg-tile", type=int, default=400, help=tile),
         add("--face_upsample", "--face-upsample", action="store_true", help="enlarge the restored faces with Real-ESRGAN too"),
         add("--strength", type=float, default=1.0, help="how much of the restored face to show, 0 to 1 (default: 1)"),
         add("--color-match", "--color_match", action="store_true", help="give restored faces the colours they had"),
-        add("--blend", default="feather", help="how faces are blended in: feather (default), poisson, multiband"),
+        add("--blend", help=blend),
         add("--mask", default="auto", help="what of a restored face is shown: auto (default), parse, soft, bisenet, parsenet"),
     ]
 

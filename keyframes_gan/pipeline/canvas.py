@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import cv2
-import numpy as np
 
 from keyframes_gan import upscale
 from keyframes_gan.faces import align, blend
@@ -15,18 +14,17 @@ from keyframes_gan.pipeline.settings import Finish
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    import numpy as np
     import numpy.typing as npt
 
-    from keyframes_gan.types import FloatArray, Image, Matrix
+    from keyframes_gan.types import Blend, FloatArray, Image, Matrix
 
 BOX_COLOR = (0, 255, 0)
 BOX_WIDTH = 0.004
 """Line width of drawn boxes, as a part of the picture's longer side."""
 LABEL_SIZE = 0.0005
 """Size of the text below them, in OpenCV's units, likewise."""
-PLAIN = "none"
-NETWORK = "realesrgan"
-PLAIN_INTERPOLATION = "lanczos"
+FACE_NETWORK = "model"
 
 
 class Canvas:
@@ -37,6 +35,10 @@ class Canvas:
         device: where upscaling networks run: "auto", "cpu", "cuda", ...
         precision: of those networks: "fp32" or "bf16".
         clock: counts what backgrounds take.
+
+    Attributes:
+        scale: how many times as large as the input it is.
+        blend: how faces are blended in.
 
     Raises:
         UserError: a value that the upscalers refuse.
@@ -49,20 +51,17 @@ class Canvas:
         self._finish = finish = finish or Finish()
         self._clock = clock or Stopwatch()
         self.scale = finish.upscale
-        name = PLAIN_INTERPOLATION if finish.bg_upsampler == PLAIN else finish.bg_upsampler
-        self._background = upscale.find(name, scale=finish.upscale, tile=finish.bg_tile, device=device, precision=precision)
+        self.blend: Blend = finish.blend or "feather"
+        self._by_network = finish.background not in upscale.INTERPOLATIONS
+        self._background = upscale.find(finish.background, scale=finish.upscale, tile=finish.bg_tile, device=device, precision=precision)
         self._face: upscale.Upscaler | None = None
         if finish.face_upsample:
-            shared = finish.bg_upsampler == NETWORK
+            shared = finish.background in upscale.NETWORKS
             self._face = (
                 self._background
                 if shared
-                else upscale.find(NETWORK, scale=self.scale, tile=finish.bg_tile, device=device, precision=precision)
+                else upscale.find(FACE_NETWORK, scale=self.scale, tile=finish.bg_tile, device=device, precision=precision)
             )
-
-    def size(self, width: int, height: int) -> tuple[int, int]:
-        """Return width and height of the output for an input of `width` and `height`."""
-        return width * self.scale, height * self.scale
 
     def background(self, rgb: Image) -> Image:
         """Return the picture without its faces done, uint8 (scale * H, scale * W, 3); `rgb` itself when there is nothing to do."""
@@ -80,7 +79,8 @@ class Canvas:
             given: the same crop before.
             to_crop: (2, 3), pixels of the *input* frame to crop pixels.
             residual: whether the difference of the crops is what is pasted. It is not when the face is enlarged by a network, whose
-                every pixel is new, nor by the blends that work on whole pictures.
+                every pixel is new. Nor is it by "multiband" and "poisson" on a background from a network, which has sharpened the face
+                already.
             mask: float32 (S, S) in [0, 1], how much of the crop to show; by default a soft one, the same for every face.
         """
         finish = self._finish
@@ -91,11 +91,9 @@ class Canvas:
             restored = self._face.upscale(restored)
             matrix = align.rescaled(matrix, crop=self.scale)
             mask = None if mask is None else cv2.resize(mask, restored.shape[:2], interpolation=cv2.INTER_LINEAR)
-        if residual and self._face is None and finish.blend == "feather":
-            shown = (align.feather(len(restored)) if mask is None else mask) * np.float32(finish.strength)
-            align.paste(picture, restored, matrix, mask=shown, original=given, in_place=True)
-        else:
-            blend.paste(picture, restored, matrix, finish.blend, mask=mask, strength=finish.strength)
+        as_difference = residual and self._face is None and (self.blend == "feather" or not self._by_network)
+        original = given if as_difference else None
+        blend.paste(picture, restored, matrix, self.blend, mask=mask, original=original, strength=finish.strength)
 
     def replace(self, picture: Image, restored: Image, given: Image, *, residual: bool) -> None:
         """Put a restored crop in the place of the whole `picture`, in place: the input was an aligned face already.

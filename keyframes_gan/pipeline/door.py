@@ -66,7 +66,8 @@ def settings_of(given: argparse.Namespace) -> Settings:
         encoding=encoding,
         finish=Finish(
             upscale=given.upscale,
-            bg_upsampler=given.bg_upsampler,
+            size=_size_of(given),
+            background=given.background,
             bg_tile=given.bg_tile,
             face_upsample=given.face_upsample,
             strength=given.strength,
@@ -75,6 +76,14 @@ def settings_of(given: argparse.Namespace) -> Settings:
             mask=given.mask,
         ),
     )
+
+
+def _size_of(given: argparse.Namespace) -> tuple[int, int] | None:
+    if given.size is not None and given.upscale != 1:
+        msg = f"--size: expected without --upscale, which follows from it, got --upscale {given.upscale}; leave one of them out"
+        raise UserError(msg)
+    size: tuple[int, int] | None = given.size
+    return size
 
 
 def _keys_of(given: argparse.Namespace) -> KeyPlan | None:
@@ -134,9 +143,10 @@ def _restore_one(given: argparse.Namespace, source: Source, settings: Settings, 
     target = batch.named(given.output, given.suffix)
     check_targets(
         given.input,
-        {"-o": target, "--compare": given.compare, "--report": given.report, "--tracks": given.tracks, "--faces": given.faces},
+        {"-o": target, **{f"--{name}": getattr(given, name) for name in ("baseline", "compare", "report", "tracks", "faces")}},
     )
-    outcome = restore_video(source, target, settings, compare=given.compare, tracks=given.tracks, faces=given.faces)
+    more = {name: getattr(given, name) for name in ("baseline", "compare", "tracks", "faces")}
+    outcome = restore_video(source, target, settings, **more)
     for note in outcome.notes:
         sys.stderr.write(f"note: {note}\n")
     sys.stdout.write(f"{target}: {batch.summary(outcome)}\n")
@@ -153,7 +163,7 @@ def _restore_one(given: argparse.Namespace, source: Source, settings: Settings, 
 
 
 def _restore_videos(given: argparse.Namespace, settings: Settings) -> int:
-    single = ("key_source", "compare", "report", "tracks", "faces")
+    single = ("key_source", "baseline", "compare", "report", "tracks", "faces")
     used = [f"--{name}" for name in single if getattr(given, name)]
     if used:
         msg = f"{', '.join(used)}: expected only with one video, {given.input} is a folder of videos; leave it out"

@@ -18,13 +18,17 @@ Source = Path | Camera
 Reader = VideoReader | CameraReader
 
 
-def reader_of(source: Source) -> Reader:
+def reader_of(source: Source, *, any_size: bool = False) -> Reader:
     """Return a reader of a file, a folder of images, an image or a camera. A camera is opened when the reader is entered.
+
+    Args:
+        source: where frames come from.
+        any_size: the images of a folder may differ in size.
 
     Raises:
         MediaError: the file cannot be read.
     """
-    return VideoReader(source) if isinstance(source, Path) else CameraReader(source)
+    return VideoReader(source, any_size=any_size) if isinstance(source, Path) else CameraReader(source)
 
 
 @contextlib.contextmanager

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import get_args
 
 from keyframes_gan import restorers
 from keyframes_gan.errors import UserError
-from keyframes_gan.faces.blend import Blend
 from keyframes_gan.faces.parse import Mask
 from keyframes_gan.keyframes.memory import POLICIES
 from keyframes_gan.keyframes.sent import KeyPlan
-from keyframes_gan.types import Smoother
+from keyframes_gan.types import Blend, RestorerSpec, Smoother, VideoInfo
 from keyframes_gan.video.write import Encoding
 
 NO_FACE = ("error", "copy")
@@ -26,6 +25,7 @@ SMOOTHING = {"paper": 5.0}
 """Standard deviation of the landmark smoothing in frames of protocols that have their own, where none is asked for."""
 SMOOTHERS = get_args(Smoother)
 MAX_UPSCALE = 4
+MIN_SIDE, MAX_SIDE = 16, 16384
 
 
 @dataclass(frozen=True)
@@ -34,13 +34,13 @@ class Finish:
 
     Args:
         upscale: the output is this many times as large as the input, 1 to 4.
-        bg_upsampler: what enlarges the background: "none" (Lanczos interpolation, nothing at 1), "bicubic", "realesrgan" (which cleans it
-            even at 1), or weights of such a network.
+        size: width and height of the output, whatever the input's are; None for those that `upscale` gives.
+        background: what enlarges the background: a name of `keyframes_gan.upscale.names()` or weights of such a network.
         bg_tile: side in pixels of the tiles in which a network sees the background; 0 for all at once.
         face_upsample: enlarge the restored faces with Real-ESRGAN too, instead of interpolating them.
         strength: 0 leaves faces as they are, 1 shows them fully restored.
         color_match: give every restored face the mean and standard deviation of the colours it had before.
-        blend: how faces are blended in: "feather", "poisson" or "multiband".
+        blend: how faces are blended in: "feather", "poisson" or "multiband"; None for what the restorer asks for.
         mask: what of a restored crop is shown: "soft" (all but its border), "parse", "bisenet" or "parsenet" (the face that a network
             finds in it), "auto" (see `keyframes_gan.faces.parse.find`).
 
@@ -49,25 +49,48 @@ class Finish:
     """
 
     upscale: int = 1
-    bg_upsampler: str = "none"
+    size: tuple[int, int] | None = None
+    background: str = "none"
     bg_tile: int = 400
     face_upsample: bool = False
     strength: float = 1.0
     color_match: bool = False
-    blend: Blend = "feather"
+    blend: Blend | None = None
     mask: Mask = "auto"
 
     def __post_init__(self) -> None:
         checks = (
             (1 <= self.upscale <= MAX_UPSCALE, f"--upscale: expected 1 to {MAX_UPSCALE}, got {self.upscale}"),
+            (
+                self.size is None or all(MIN_SIDE <= side <= MAX_SIDE for side in self.size),
+                f"--size: expected {MIN_SIDE} to {MAX_SIDE} pixels, got {'x'.join(map(str, self.size or ()))}",
+            ),
             (self.bg_tile >= 0, f"--bg_tile: expected 0 (all at once) or more pixels, got {self.bg_tile}"),
             (0 <= self.strength <= 1, f"--strength: expected 0 to 1, got {self.strength}"),
-            (self.blend in get_args(Blend), f"--blend: expected one of {', '.join(get_args(Blend))}, got {self.blend!r}"),
+            (self.blend in (None, *get_args(Blend)), f"--blend: expected one of {', '.join(get_args(Blend))}, got {self.blend!r}"),
             (self.mask in get_args(Mask), f"--mask: expected one of {', '.join(get_args(Mask))}, got {self.mask!r}"),
         )
         for passed, message in checks:
             if not passed:
                 raise UserError(message)
+
+    def settled(self, spec: RestorerSpec, info: VideoInfo, *, photos: bool) -> Finish:
+        """Return the same with nothing left open.
+
+        Args:
+            spec: of the restorer, which has a blend of its own.
+            info: of the input, from which `size` follows how much the picture is enlarged at least.
+            photos: whether images are made from images.
+        """
+        blend = self.blend or (spec.photo_blend if photos else spec.blend)
+        if self.size is None:
+            return replace(self, blend=blend)
+        needed = max(-(-self.size[0] // info.width), -(-self.size[1] // info.height))
+        return replace(self, blend=blend, upscale=min(max(needed, self.upscale), MAX_UPSCALE))
+
+    def output_size(self, width: int, height: int) -> tuple[int, int]:
+        """Return width and height of the output for an input of `width` and `height`."""
+        return self.size or (width * self.upscale, height * self.upscale)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
-from keyframes_gan import report, restorers, upscale, weights
+from keyframes_gan import restorers, weights
 from keyframes_gan.errors import FaceError, MediaError, UserError
 from keyframes_gan.faces import detectors
 from keyframes_gan.faces.smooth import TrackSmoother, half_window
@@ -22,21 +22,19 @@ from keyframes_gan.pipeline.compositor import Compositor
 from keyframes_gan.pipeline.framing import AlignedStream, WholeFraming
 from keyframes_gan.pipeline.keys import OriginalKeys
 from keyframes_gan.pipeline.live import Reader, Source, ctrl_c_ends, reader_of
+from keyframes_gan.pipeline.outputs import Output, as_images, is_video
 from keyframes_gan.pipeline.people import Slot
 from keyframes_gan.pipeline.photos import PhotoAlbum
 from keyframes_gan.pipeline.profile import LOADING, REST, WAITING, WHOLE, Profile
 from keyframes_gan.pipeline.settings import Settings
-from keyframes_gan.pipeline.tracks import TracksWriter
 from keyframes_gan.video.camera import CameraReader
-from keyframes_gan.video.pictures import PictureWriter, picture_paths
+from keyframes_gan.video.pictures import picture_paths
 from keyframes_gan.video.read import VideoReader
-from keyframes_gan.video.write import CONTAINERS, VideoWriter
 
 if TYPE_CHECKING:
     from keyframes_gan.faces.detectors import Detector
-    from keyframes_gan.types import Restorer, RestorerSpec, Tracking, VideoInfo
+    from keyframes_gan.types import Restorer, RestorerSpec, Tracking
 
-LABELS = ("input", "restored")
 LOOK_AHEAD = 15
 
 
@@ -45,7 +43,8 @@ class Outcome:
     """What a pass did.
 
     Frames written, faces restored (summed over frames), people, frames of a camera that were dropped, the mask that faces were pasted
-    with, seconds in all and where they went; how many high-quality key crops were sent beside the stream, and their bits.
+    with and how they were blended in, seconds in all and where they went; how many high-quality key crops were sent beside the stream,
+    and their bits.
     """
 
     source: Path
@@ -57,6 +56,7 @@ class Outcome:
     dropped: int = 0
     seconds: float = 0.0
     mask: str = "soft"
+    blend: str = "feather"
     profile: Profile = field(default_factory=Profile)
     notes: list[str] = field(default_factory=list)
     routes: list[dict[str, Any]] = field(default_factory=list)
@@ -79,6 +79,7 @@ class Outcome:
             "people": self.people,
             "dropped": self.dropped,
             "mask": self.mask,
+            "blend": self.blend,
             "seconds": round(self.seconds, 3),
             "frames_per_second": round(self.frames / self.seconds, 3) if self.seconds else None,
             "stage_seconds": {stage: round(value, 3) for stage, value in self.stage_seconds.items()},
@@ -86,59 +87,6 @@ class Outcome:
             **({"routes": self.routes} if self.routes else {}),
             **({"keys_sent": self.keys_sent, "key_bits": self.key_bits} if self.keys_sent else {}),
         }
-
-
-class Output:
-    """The restored video or images and, on request, the comparison video and the list of faces beside it."""
-
-    def __init__(self, reader: Reader, target: Path, compare: Path | None, tracks: Path | None, settings: Settings) -> None:
-        info = reader.info
-        self._fps = settings.fps
-        rate, tick = (settings.fps, 1 / settings.fps) if settings.fps else (info.rate, info.time_base)
-        streams = None if settings.fps else reader.companions_from
-        left_out = streams is None and info.audio_streams + info.subtitle_streams > 0
-        self._notes = ["--save_video_fps: sound and subtitles are left out, they would not fit the new times"] if left_out else []
-        self._stack = contextlib.ExitStack()
-
-        def writer(path: Path, size: tuple[int, int], like: VideoInfo | None) -> VideoWriter:
-            return VideoWriter(path, size=size, time_base=tick, rate=rate, like=like, streams_from=streams, encoding=settings.encoding)
-
-        width, height = info.width * settings.finish.upscale, info.height * settings.finish.upscale
-        self._main: VideoWriter | PictureWriter
-        if isinstance(reader, VideoReader) and reader.is_pictures and target.suffix.lower() not in CONTAINERS:
-            self._main = PictureWriter(target, picture_paths(reader.path))
-        else:
-            self._main = writer(target, (width, height), info)
-        self._pair = writer(compare, (2 * width, height + height % 2), None) if compare else None
-        self._tracks = TracksWriter(tracks, info) if tracks else None
-
-    def __enter__(self) -> Output:
-        with contextlib.ExitStack() as stack:
-            stack.enter_context(self._main)
-            if self._pair is not None:
-                stack.enter_context(self._pair)
-            if self._tracks is not None:
-                stack.enter_context(self._tracks)
-            self._stack = stack.pop_all()
-        return self
-
-    def __exit__(self, *failure: object) -> bool | None:
-        return self._stack.__exit__(*failure)  # type: ignore[arg-type]
-
-    @property
-    def notes(self) -> list[str]:
-        """What happened to streams that could not be copied as they were."""
-        return [*self._notes, *self._main.reencoded]
-
-    def write(self, slot: Slot) -> None:
-        """Write one finished frame."""
-        time = slot.frame.index / self._fps if self._fps else slot.frame.time
-        self._main.write(slot.picture, time)
-        if self._tracks is not None:
-            self._tracks.write(slot)
-        if self._pair is not None:
-            before = upscale.resized(slot.frame.rgb, (slot.picture.shape[1], slot.picture.shape[0]))
-            self._pair.write(report.side_by_side([before, slot.picture], LABELS), time)
 
 
 def check_targets(source: Path | None, targets: dict[str, Path | None]) -> None:
@@ -259,6 +207,7 @@ def restore_video(
     target: Path,
     settings: Settings,
     *,
+    baseline: Path | None = None,
     compare: Path | None = None,
     tracks: Path | None = None,
     faces: Path | None = None,
@@ -272,7 +221,8 @@ def restore_video(
         target: .mp4, .m4v, .mov, .mkv or .webm; for an image also an image, for a folder of images also a folder (`PictureWriter`).
             It appears only when complete.
         settings: what to do.
-        compare: also write input and output side by side.
+        baseline: also write the input, only scaled to the size of the output.
+        compare: also write that and the output side by side.
         tracks: also write every face of every frame as JSON (`TracksWriter`).
         faces: a folder into which to write the faces of images before and after (`FaceCards`).
         restorer: built as `settings` say, for several videos; None builds one.
@@ -285,18 +235,25 @@ def restore_video(
         WeightsError: the restorer's weights cannot be had.
     """
     clock, start = Stopwatch(), time.perf_counter()
-    check_targets(source if isinstance(source, Path) else None, {"-o": target, "--compare": compare, "--tracks": tracks, "--faces": faces})
-    reader = reader_of(source)
+    targets = {"-o": target, "--baseline": baseline, "--compare": compare, "--tracks": tracks, "--faces": faces}
+    check_targets(source if isinstance(source, Path) else None, targets)
+    reader = reader_of(source, any_size=not settings.has_aligned and not any(map(is_video, (target, baseline, compare))))
     restorer = restorer or build_restorer(settings)
+    if as_images(reader, target) and settings.every is None:
+        settings = replace(settings, every=1)  # one photo says little about where the faces of the next are
     detector = build_detector(settings)
     stream = AlignedStream() if settings.has_aligned else face_stream(settings, restorer.spec, detector, clock)
     album = PhotoAlbum(settings.references, detector)
     outcome = Outcome(reader.path, target, settings.restorer)
     with reader, ctrl_c_ends(reader):
+        settings = replace(settings, finish=settings.finish.settled(restorer.spec, reader.info, photos=as_images(reader, target)))
         framing = WholeFraming.of(restorer.spec, reader.info) if settings.has_aligned else None
         cards = None if faces is None else cards_of(reader, faces, settings)
         compositor = Compositor(restorer, settings, album, clock, framing=framing, cards=cards)
-        with Output(reader, target, compare, tracks, settings) as output, original_keys(settings, reader) as keys:
+        with (
+            Output(reader, target, settings, baseline=baseline, compare=compare, tracks=tracks) as output,
+            original_keys(settings, reader) as keys,
+        ):
             clock.add(LOADING, time.perf_counter() - start, unit=WHOLE)
             last = _run(reader, stream, compositor, output, clock, outcome, keys=keys, progress=progress)
             if not compositor.faces and isinstance(reader, CameraReader):
@@ -313,7 +270,7 @@ def restore_video(
             outcome.dropped = reader.dropped
             outcome.notes += reader.notes
     outcome.faces, outcome.people, outcome.mask = compositor.faces, compositor.people, compositor.mask
-    outcome.routes = compositor.routes.as_json()
+    outcome.blend, outcome.routes = compositor.canvas.blend, compositor.routes.as_json()
     if compositor.channel is not None:
         outcome.keys_sent, outcome.key_bits = compositor.channel.sent, compositor.channel.bits
     outcome.seconds = time.perf_counter() - start

@@ -82,7 +82,8 @@ class Routed:
     """
 
     def __init__(self, routing: Routing, experts: Mapping[str, Restorer]) -> None:
-        self.spec = replace(SPEC, tracking=_tracking(routing.steadiness))
+        blend = routing.blend
+        self.spec = replace(SPEC, tracking=_tracking(routing.steadiness), blend=blend.video, photo_blend=blend.photo)
         self._bands, self._experts = Bands(routing), experts
 
     def start(self, track_id: int) -> RoutedState:

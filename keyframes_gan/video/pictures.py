@@ -93,15 +93,15 @@ def picture_info(path: Path, rate: Fraction) -> VideoInfo:
     )
 
 
-def picture_frames(path: Path, info: VideoInfo) -> Iterator[Frame]:
+def picture_frames(path: Path, info: VideoInfo, *, any_size: bool = False) -> Iterator[Frame]:
     """Give the images as frames, each of them a key frame.
 
     Raises:
-        MediaError: an image that cannot be read or has another size than the first.
+        MediaError: an image that cannot be read, or not `any_size` and it has another size than the first.
     """
     for index, one in enumerate(picture_paths(path)):
         rgb = read_picture(one)
-        if rgb.shape != (info.height, info.width, 3):
+        if not any_size and rgb.shape != (info.height, info.width, 3):
             msg = f"{one}: is {rgb.shape[1]}x{rgb.shape[0]}, expected {info.width}x{info.height} as the first image of the folder"
             raise MediaError(msg)
         yield Frame(index, index / info.rate, rgb, is_key=True)

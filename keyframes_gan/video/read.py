@@ -270,13 +270,13 @@ class VideoReader:
         source: the same plus start time, orientation and sample aspect ratio.
     """
 
-    def __init__(self, path: Path | str, *, rate: Fraction | int = DEFAULT_RATE) -> None:
-        """Probe `path`; `rate` (frames per second) is used for images only.
+    def __init__(self, path: Path | str, *, rate: Fraction | int = DEFAULT_RATE, any_size: bool = False) -> None:
+        """Probe `path`; `rate` (frames per second) and `any_size` (they need not all be as large as the first) are for images only.
 
         Raises:
             MediaError: as `probe`.
         """
-        self.path = Path(path)
+        self.path, self._any_size = Path(path), any_size
         self._open: list[Generator[tuple[Fraction, VideoFrame], None, None]] = []
         self.is_pictures = pictures.is_picture_source(self.path)
         if self.is_pictures:
@@ -305,7 +305,7 @@ class VideoReader:
 
     def __iter__(self) -> Iterator[Frame]:
         if self.is_pictures:
-            yield from pictures.picture_frames(self.path, self.info)
+            yield from pictures.picture_frames(self.path, self.info, any_size=self._any_size)
             return
         converter = color.Converter()
         for index, (time, picture) in enumerate(self.stored_pictures()):

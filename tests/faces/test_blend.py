@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pytest
 
 from keyframes_gan.faces import align, blend
+from keyframes_gan.types import Blend
 
 IDENTITY_40_30 = np.array([[1.0, 0, -40], [0, 1, -30]])
 
@@ -119,8 +120,8 @@ def ellipse_around(rows: int, columns: int, top: int, left: int, size: int) -> n
 
 
 @pytest.mark.parametrize("as_difference", [False, True])
-@pytest.mark.parametrize("kind", get_args(blend.Blend))
-def test_nothing_changes_outside_the_mask_and_nothing_at_strength_0(kind: blend.Blend, as_difference: bool) -> None:
+@pytest.mark.parametrize("kind", get_args(Blend))
+def test_nothing_changes_outside_the_mask_and_nothing_at_strength_0(kind: Blend, as_difference: bool) -> None:
     frame, restored = texture(120, 160, 7), texture(64, 64, 8)
     given = {"original": np.ascontiguousarray(frame[30:94, 40:104]) if as_difference else None}
     untouched = frame.copy()
@@ -139,8 +140,8 @@ def test_nothing_changes_outside_the_mask_and_nothing_at_strength_0(kind: blend.
 
 
 @pytest.mark.parametrize("angle", [0.0, 0.3])
-@pytest.mark.parametrize("kind", get_args(blend.Blend))
-def test_a_flat_face_on_the_same_flat_background_leaves_no_trace(kind: blend.Blend, angle: float) -> None:
+@pytest.mark.parametrize("kind", get_args(Blend))
+def test_a_flat_face_on_the_same_flat_background_leaves_no_trace(kind: Blend, angle: float) -> None:
     turned = 0.7 * np.array([[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0]])
     turned[:, 2] = 32 - turned[:, :2] @ [80, 60]
     for color in np.random.default_rng(14).integers(0, 256, (12, 3)):
@@ -151,8 +152,8 @@ def test_a_flat_face_on_the_same_flat_background_leaves_no_trace(kind: blend.Ble
             np.testing.assert_array_equal(pasted, frame)
 
 
-@pytest.mark.parametrize("kind", get_args(blend.Blend))
-def test_there_is_no_step_where_the_mask_ends(kind: blend.Blend) -> None:
+@pytest.mark.parametrize("kind", get_args(Blend))
+def test_there_is_no_step_where_the_mask_ends(kind: Blend) -> None:
     """A flat face, brighter than its flat surroundings: what is added falls off evenly, nowhere below or above its ends."""
     frame, crop = np.full((120, 160, 3), 100, np.uint8), np.full((64, 64, 3), 140, np.uint8)
     blend.paste(frame, crop, IDENTITY_40_30, kind)
@@ -161,8 +162,8 @@ def test_there_is_no_step_where_the_mask_ends(kind: blend.Blend) -> None:
     assert max(np.abs(np.diff(added, axis=axis)).max() for axis in (0, 1)) <= 10
 
 
-@pytest.mark.parametrize("kind", get_args(blend.Blend))
-def test_what_the_restorer_left_alone_is_the_frames_own(kind: blend.Blend) -> None:
+@pytest.mark.parametrize("kind", get_args(Blend))
+def test_what_the_restorer_left_alone_is_the_frames_own(kind: Blend) -> None:
     frame = texture(120, 160, 15)
     matrix = align.rescaled(IDENTITY_40_30, crop=0.6)
     given = align.crop(frame, matrix, 64)
@@ -171,9 +172,9 @@ def test_what_the_restorer_left_alone_is_the_frames_own(kind: blend.Blend) -> No
     np.testing.assert_array_equal(pasted, frame)
 
 
-@pytest.mark.parametrize("kind", get_args(blend.Blend))
+@pytest.mark.parametrize("kind", get_args(Blend))
 @pytest.mark.parametrize("shift", [(-30, -20), (140, 100), (-300, 0)])
-def test_faces_at_the_border_and_beyond_it(kind: blend.Blend, shift: tuple[int, int]) -> None:
+def test_faces_at_the_border_and_beyond_it(kind: Blend, shift: tuple[int, int]) -> None:
     frame = texture(120, 160, 9)
     before = frame.copy()
     blend.paste(frame, texture(64, 64, 10), np.array([[1.0, 0, -shift[0]], [0, 1, -shift[1]]]), kind)

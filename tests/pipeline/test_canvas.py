@@ -62,11 +62,10 @@ def test_by_default_it_is_a_feathered_paste(to_crop: npt.NDArray[np.float64], re
 def test_a_frame_without_a_face_is_the_decoded_one_or_only_enlarged() -> None:
     rgb = texture(31, 44)
     assert Slot(Frame(0, Fraction(0), rgb)).picture is rgb
-    for name, flag in (("none", cv2.INTER_LANCZOS4), ("bicubic", cv2.INTER_CUBIC)):
-        canvas = Canvas(Finish(upscale=3, bg_upsampler=name))
+    for name, flag in (("none", cv2.INTER_LANCZOS4), ("lanczos", cv2.INTER_LANCZOS4), ("bicubic", cv2.INTER_CUBIC)):
+        canvas = Canvas(Finish(upscale=3, background=name))
         got = Slot(Frame(0, Fraction(0), rgb), canvas).picture
         np.testing.assert_array_equal(got, cv2.resize(rgb, (132, 93), interpolation=flag))
-        assert canvas.size(44, 31) == (132, 93)
 
 
 @pytest.mark.parametrize("scale", [2, 3])
@@ -82,7 +81,7 @@ def test_faces_land_where_they_are_at_every_scale(
     to_crop: npt.NDArray[np.float64], scale: int, face_upsample: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     find = upscale.find
-    monkeypatch.setattr(upscale, "find", lambda name, **given: find("bicubic" if name == "realesrgan" else name, **given))
+    monkeypatch.setattr(upscale, "find", lambda name, **given: find("bicubic" if name == "model" else name, **given))
     restored = np.full((SIZE, SIZE, 3), 20, np.uint8)
     restored[28:36, 20:28] = 230  # a square mark; its middle in crop pixels: (23.5, 31.5)
     frame = np.full((120, 160, 3), 20, np.uint8)
@@ -124,7 +123,7 @@ def test_one_network_serves_background_and_faces(to_crop: npt.NDArray[np.float64
         return find("bicubic", **given)
 
     monkeypatch.setattr(upscale, "find", counted)
-    pasted(Finish(upscale=2, bg_upsampler="realesrgan", bg_tile=200, face_upsample=True), texture(SIZE, SIZE), to_crop, residual=True)
+    pasted(Finish(upscale=2, background="realesrgan", bg_tile=200, face_upsample=True), texture(SIZE, SIZE), to_crop, residual=True)
     assert asked == [("realesrgan", 2, 200)]
 
 
@@ -144,8 +143,8 @@ def test_values_out_of_range_name_their_flag(change: dict[str, Any], words: str)
 
 
 def test_an_unknown_background_names_its_flag() -> None:
-    with pytest.raises(UserError, match=r"--bg_upsampler.*did you mean realesrgan"):
-        Canvas(Finish(bg_upsampler="realesrgna"))
+    with pytest.raises(UserError, match=r"--background.*did you mean realesrgan"):
+        Canvas(Finish(background="realesrgna"))
 
 
 def streams(path: Path) -> tuple[int, int, int]:
@@ -184,11 +183,11 @@ def test_the_flags_reach_the_pipeline_and_not_the_other_form(tmp_path: Path, cap
     words = ["--upscale", "3", "--bg-upsampler", "bicubic", "--bg_tile", "0", "--face_upsample", "--strength", "0.7"]
     words += ["--color-match", "--blend", "poisson"]
     given = arguments.read(["-i", "in.mp4", "-o", "out.mp4", *words])
-    expected = Finish(upscale=3, bg_upsampler="bicubic", bg_tile=0, face_upsample=True, strength=0.7, color_match=True, blend="poisson")
+    expected = Finish(upscale=3, background="bicubic", bg_tile=0, face_upsample=True, strength=0.7, color_match=True, blend="poisson")
     assert door.settings_of(given).finish == expected
     assert run_door(video_inference.main, ["--base_path", str(tmp_path), *words]) == 2
     error = capsys.readouterr().err
-    for flag in ("--upscale", "--bg_upsampler", "--bg_tile", "--face_upsample", "--strength", "--color-match", "--blend", "-i and -o"):
+    for flag in ("--upscale", "--background", "--bg_tile", "--face_upsample", "--strength", "--color-match", "--blend", "-i and -o"):
         assert flag in error
     assert door.settings_of(arguments.read(["-i", "a", "-o", "b"])).finish == Finish()
 

@@ -81,16 +81,15 @@ def options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
+def placed(face: Any, width: float, x: float, y: float) -> npt.NDArray[np.float32]:
+    box = box_of(face(0, 0, 1))
+    found: npt.NDArray[np.float32] = face(x, y, width / float(box[2] - box[0]))
+    return found
+
+
 @pytest.fixture
 def source(tmp_path: Path, moving: Any, make_video: Any, follow: Any, face: Any) -> Path:
-    def placed(width: float, x: float, y: float) -> npt.NDArray[np.float32]:
-        unit = face(0, 0, 1)
-        box = box_of(unit)
-        scale = width / float(box[2] - box[0])
-        found: npt.NDArray[np.float32] = face(x, y, scale)
-        return found
-
-    follow(lambda _: [(number, placed(WIDTHS[number], *PLACES[number])) for number in WIDTHS])
+    follow(lambda _: [(number, placed(face, WIDTHS[number], *PLACES[number])) for number in WIDTHS])
     made: Path = make_video(tmp_path / "in.mp4", moving(11, SIZE))
     return made
 
@@ -105,7 +104,8 @@ def changes(frames_of: Any, path: Path, source: Path) -> list[npt.NDArray[np.int
 
 def test_every_face_gets_its_expert_and_the_rest_stays(source: Path, options: Path, tmp_path: Path, frames_of: Any) -> None:
     tracks = tmp_path / "tracks.json"
-    outcome = restore_video(source, tmp_path / "out.mkv", settings(options), tracks=tracks, progress=False)
+    feathered = settings(options, finish=Finish(blend="feather"))
+    outcome = restore_video(source, tmp_path / "out.mkv", feathered, tracks=tracks, progress=False)
     plain = restore_video(source, tmp_path / "plain.mkv", Settings(restorer="none", encoding=LOSSLESS, smoothing=0), progress=False)
     assert outcome.frames == plain.frames == 11
     for change in changes(frames_of, tmp_path / "out.mkv", tmp_path / "plain.mkv"):
@@ -131,9 +131,8 @@ def test_every_face_gets_its_expert_and_the_rest_stays(source: Path, options: Pa
     assert set(listed[1]["route"]) == {"w", "q", "noise", "expert", "reason", "ms"}
 
 
-@pytest.mark.parametrize("blend", ["feather", "multiband", "poisson"])
-def test_larger_output_shows_what_experts_enlarged(source: Path, options: Path, tmp_path: Path, frames_of: Any, blend: Any) -> None:
-    finish = Finish(upscale=2, blend=blend)
+def test_larger_output_shows_what_experts_enlarged(source: Path, options: Path, tmp_path: Path, frames_of: Any) -> None:
+    finish = Finish(upscale=2, blend="feather")
     restore_video(source, tmp_path / "out.mkv", settings(options, finish=finish, min_identity=0.0), progress=False)
     nothing = Settings(restorer="none", encoding=LOSSLESS, smoothing=0, finish=Finish(upscale=2))
     restore_video(source, tmp_path / "plain.mkv", nothing, progress=False)
@@ -141,9 +140,63 @@ def test_larger_output_shows_what_experts_enlarged(source: Path, options: Path, 
         assert change.shape == (720, 1280, 3)
         x, y = 2 * PLACES[0][0], 2 * PLACES[0][1]
         assert not change[y - 60 : y + 60, x - 60 : x + 60].any()
+        x, y = 2 * PLACES[1][0], 2 * PLACES[1][1]
+        assert abs(np.median(change[y - 16 : y + 16, x - 16 : x + 16]) - 50) <= 2
+
+
+def beyond_the_masks(face: Any, scale: int, blend: str) -> npt.NDArray[np.bool_]:
+    """Where nothing of the faces 1 and 2 may show: outside of their crops, or of the ellipses in these, rim and blur included.
+
+    Two pixels further out, because videos have one colour for four.
+    """
+    framing = FaceFraming(routed.SPEC)
+    y, x = np.mgrid[: SIZE[1] * scale, : SIZE[0] * scale].astype(float)
+    outside = np.ones(x.shape, bool)
+    for number in (1, 2):
+        points = placed(face, WIDTHS[number], *PLACES[number])
+        side = framing.size(points)
+        middle = align.transform_points(np.full(2, (side - 1) / 2), align.invert(framing.to_crop(points, side)))
+        across, down = ((places + 0.5) / scale - 0.5 - at for places, at in zip((x, y), middle, strict=True))
         if blend == "feather":
-            x, y = 2 * PLACES[1][0], 2 * PLACES[1][1]
-            assert abs(np.median(change[y - 16 : y + 16, x - 16 : x + 16]) - 50) <= 2
+            outside &= np.maximum(np.abs(across), np.abs(down)) > side / 2 + 3
+        else:
+            outside &= np.hypot(across, down) > 0.44 * side * np.sqrt(1.2) + 4 * 0.02 * side + 3
+    return outside
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        (False, None, 2, "multiband"),
+        (False, "poisson", 1, "poisson"),
+        (False, "feather", 1, "feather"),
+        (True, None, 1, "poisson"),
+        (True, "multiband", 2, "multiband"),
+        (True, "feather", 2, "feather"),
+    ],
+)
+def test_outside_of_the_masks_the_picture_is_the_scaled_input_bit_for_bit(
+    source: Path, options: Path, tmp_path: Path, moving: Any, make_video: Any, face: Any, frames_of: Any, case: Any
+) -> None:
+    photo, blend, scale, used = case
+    if photo:
+        write_png(moving(1, SIZE)[0], tmp_path / "in.png")
+    else:
+        make_video(source, moving(2, SIZE))
+    ending = ("png", "png") if photo else ("mp4", "mkv")
+    given, target, baseline = (tmp_path / f"{name}.{ending[name != 'in']}" for name in ("in", "out", "baseline"))
+    asked = settings(options, finish=Finish(upscale=scale, blend=blend))
+    outcome = restore_video(given, target, asked, baseline=baseline, progress=False)
+    assert outcome.blend == outcome.as_json()["blend"] == used
+    if photo:
+        pairs = [(read_picture(target), read_picture(baseline))]
+    else:
+        pairs = [(made[2], plain[2]) for made, plain in zip(frames_of(target), frames_of(baseline), strict=True)]
+    outside = beyond_the_masks(face, scale, used)
+    assert 0.4 < outside.mean() < 0.95
+    for made, plain in pairs:
+        assert (made != plain).any()
+        np.testing.assert_array_equal(made[outside], plain[outside])
 
 
 def test_boxes_say_what_was_decided(source: Path, options: Path, tmp_path: Path, frames_of: Any) -> None:
