@@ -69,9 +69,9 @@ class SRNetModel(SignedModel):
         wanted = min(self.patch, most)
         side = min(round(wanted / rng.uniform(*self.sizes)), most)
         top, left = (int(rng.integers(0, length - side + 1)) for length in picture.shape[:2])
-        cut = picture[top : top + side, left : left + side]
-        smaller: Image = cut if side == wanted else cv2.resize(cut, (wanted, wanted), interpolation=cv2.INTER_AREA)
-        return smaller
+        way = cv2.INTER_AREA if side > wanted else cv2.INTER_CUBIC
+        patch: Image = cv2.resize(picture[top : top + side, left : left + side], (wanted, wanted), interpolation=way)
+        return patch
 
     def _bad(self, picture: Image, rng: np.random.Generator) -> Image:
         kind = rng.random()

@@ -55,7 +55,7 @@ CRFSpan = Annotated[list[Annotated[int, Field(ge=0, le=51)]], Field(min_length=2
 CountSpan = Annotated[list[Count], Field(min_length=2, max_length=2), AfterValidator(_ascending)]
 GOPSpan = Annotated[list[Positive], Field(min_length=2, max_length=2), AfterValidator(_ascending)]
 FractionSpan = Annotated[list[Fraction], Field(min_length=2, max_length=2), AfterValidator(_ascending)]
-PartSpan = Annotated[list[Annotated[float, Field(gt=0, le=1)]], Field(min_length=2, max_length=2), AfterValidator(_ascending)]
+SizeSpan = Annotated[list[Annotated[float, Field(gt=0, le=4)]], Field(min_length=2, max_length=2), AfterValidator(_ascending)]
 RateSpan = Annotated[list[Rate], Field(min_length=2, max_length=2), AfterValidator(_ascending)]
 
 
@@ -156,6 +156,52 @@ class KeyframeClipDataset(Referenced):
                 refuse(f"crf_range.{codec}", f"expected [lowest, highest] from {best} to {worst}, the scale of {codec}")
         if self.scale_range[0] <= 0:
             refuse("scale_range", "expected factors above 0")
+        return self
+
+
+class StreamSettings(Section):
+    """`data.encoded_clips.StreamSettings`: one of `crf` and `bits_per_pixel`."""
+
+    codec: Encoder = "libx264"
+    crf: Weight | None = None
+    bits_per_pixel: Rate | None = None
+    preset: Preset = "medium"
+    gop: Positive = 250
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Self:
+        if (self.crf is None) == (self.bits_per_pixel is None):
+            refuse("crf", "expected crf or bits_per_pixel, one of the two")
+        best, worst = QUALITIES[self.codec]
+        if self.crf is not None and not best <= self.crf <= worst:
+            refuse("crf", f"expected {best} to {worst}, the scale of {self.codec}")
+        return self
+
+
+class KeyframeSequenceDataset(Data):
+    """`data.keyframe_sequence_dataset.KeyframeSequenceDataset`. `cache` is a folder, made where it is missing."""
+
+    paths: ClassVar[tuple[str, ...]] = ("dataroot", "cache")
+
+    type: Literal["KeyframeSequenceDataset"]
+    dataroot: Annotated[list[ExistingFile], Field(min_length=1)]
+    streams: Annotated[list[StreamSettings], Field(min_length=1)]
+    cache: str
+    exclude: list[str] = Field(default=[])
+    most_frames: Positive = 160
+    num_frame: Positive = 5
+    patch_size: Annotated[int, Field(ge=PATCH_MULTIPLE, multiple_of=PATCH_MULTIPLE)] = 112
+    p_hq: Fraction = 0.4
+    p_photo: Fraction = 0.2
+    p_none: Fraction = 0.4
+    key_gap: Positive = 150
+    photo_gap: Positive = 20
+    use_hflip: bool = True
+    runs_per_clip: Positive = 2
+
+    @model_validator(mode="after")
+    def _probabilities(self) -> Self:
+        check_probabilities("p_none", [self.p_hq, self.p_photo, self.p_none], ["p_hq", "p_photo", "p_none"])
         return self
 
 

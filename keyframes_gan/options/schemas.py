@@ -13,13 +13,14 @@ from pydantic import Field, ValidationInfo, model_validator
 from typing_extensions import Self
 
 from keyframes_gan.options import datasets, networks, training
-from keyframes_gan.options.datasets import ClipData, CRFSpan, PartSpan, PictureData, RateSpan, ReferenceData, Span
+from keyframes_gan.options.datasets import ClipData, CRFSpan, KeyframeSequenceDataset, PictureData, RateSpan, ReferenceData, SizeSpan, Span
 from keyframes_gan.options.networks import (
     KEEP,
     Discriminator,
     Discriminator3D,
     DMSASFFNetLite,
     Generator,
+    KeyframeFlowNet,
     SRNet,
     VQAutoEncoder,
     VQGANDiscriminator,
@@ -287,12 +288,12 @@ class KEEPGANTraining(ClipRecipe):
 class Degradations(Section):
     """`data.degradation.Degradation` at a fourth of the size.
 
-    `patch_size` is in pixels of the small picture; `size_range`: how large pictures are, as parts of `gt_size`, when patches are cut;
+    `patch_size` is in pixels of the small picture; `size_range`: how large pictures are, in units of `gt_size`, when patches are cut;
     `clean` and `mild`: parts of the samples that only become small, or become bad by a drawn part of the strength.
     """
 
     patch_size: Annotated[int, Field(ge=8, multiple_of=2)] = 32
-    size_range: PartSpan = Field(default=[1.0, 1.0])
+    size_range: SizeSpan = Field(default=[1.0, 1.0])
     clean: Fraction = 0.0
     mild: Fraction = 0.0
     blur_kernel_size: Annotated[int, Field(ge=1, le=101)] = 21
@@ -317,11 +318,23 @@ class SRNetTraining(Recipe):
     train: SRNetOptimisation | None = None
 
 
+class KeyframeFlowTraining(Recipe):
+    """An options file with model_type KeyframeFlowModel."""
+
+    model_type: Literal["KeyframeFlowModel"]
+    datasets: dict[Phase, KeyframeSequenceDataset]
+    network_g: KeyframeFlowNet
+    network_d: Discriminator | None = None
+    path: Paths = Paths()
+    train: training.KeyframeFlowOptimisation | None = None
+
+
 # model_type -> schema of the whole file.
 TRAININGS: dict[str, type[Recipe]] = {
     "DMSASFFNetModel": DMSASFFNetTraining,
     "KEEPGANModel": KEEPGANTraining,
     "KEEPModel": KEEPTraining,
+    "KeyframeFlowModel": KeyframeFlowTraining,
     "SRNetModel": SRNetTraining,
     "VQGANModel": VQGANTraining,
 }
