@@ -24,6 +24,7 @@ ARCHS: dict[str, str] = {
     "GMFlow": "archs.gmflow_arch",
     "InceptionFID": "archs.inception_arch",
     "KEEP": "archs.keep_arch",
+    "KeyframeFlowNet": "archs.keyframe_flow_arch",
     "LPIPS": "archs.lpips_arch",
     "MultiScaleDiscriminator": "archs.discriminator_arch",
     "ParseNet": "archs.parsenet_arch",

@@ -161,12 +161,13 @@ def flow_field(name: str) -> FlowField:
     return FLOWS[name]()
 
 
-def warp(pictures: Tensor, flow: Tensor) -> Tensor:
-    """Fetch every pixel from where `flow` points: bilinear, zeros from outside, in float32 at least (half precision has no sub-pixels).
+def warp(pictures: Tensor, flow: Tensor, *, outside: str = "zeros") -> Tensor:
+    """Fetch every pixel from where `flow` points: bilinear, in float32 at least (half precision has no sub-pixels).
 
     Args:
         pictures: (N, C, H, W), the earlier frames.
         flow: (N, 2, H, W), pixels to the right and down.
+        outside: what lies outside the pictures: "zeros", or "border", the border repeated.
 
     Returns:
         (N, C, H, W) on the grid of `flow`.
@@ -176,7 +177,7 @@ def warp(pictures: Tensor, flow: Tensor) -> Tensor:
     x = torch.arange(width, device=flow.device) + flow[:, 0]
     y = torch.arange(height, device=flow.device)[:, None] + flow[:, 1]
     grid = torch.stack((x * (2 / max(width - 1, 1)) - 1, y * (2 / max(height - 1, 1)) - 1), dim=-1)
-    return F.grid_sample(pictures.to(grid.dtype), grid, mode="bilinear", padding_mode="zeros", align_corners=True).to(pictures.dtype)
+    return F.grid_sample(pictures.to(grid.dtype), grid, mode="bilinear", padding_mode=outside, align_corners=True).to(pictures.dtype)
 
 
 def _to_bytes(pictures: Tensor) -> Tensor:

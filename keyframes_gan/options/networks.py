@@ -22,6 +22,14 @@ class DMSASFFNetLite(Section):
     landmark_channels: Positive | None = None
 
 
+class KeyframeFlowNet(Section):
+    """`archs.keyframe_flow_arch.KeyframeFlowNet`."""
+
+    type: Literal["KeyframeFlowNet"]
+    widths: Annotated[list[Positive], Field(min_length=3, max_length=3)] | None = None
+    blocks: Annotated[list[Count], Field(min_length=3, max_length=3)] | None = None
+
+
 class DMSASFFNet(Section):
     """`archs.dmsasff_arch.DMSASFFNet`: the published network; its size is fixed."""
 
@@ -167,6 +175,7 @@ NETWORKS: dict[str, type[Section]] = {
         DMSASFFNetLite,
         Discriminator3D,
         KEEP,
+        KeyframeFlowNet,
         MultiScaleDiscriminator,
         SRNet,
         VGGStyleDiscriminator256,

@@ -231,3 +231,9 @@ class SRNetOptimisation(Training):
     perceptual_opt: None = None
     coarse_opt: Pixel | None = None
     frequency_opt: FrequencyLoss | None = None
+
+
+class KeyframeFlowOptimisation(Training):
+    """Of `KeyframeFlowModel`. `gradient_weight`: of the L1 distance between the slopes of output and original, beside `pixel_opt`."""
+
+    gradient_weight: Weight = 0.0

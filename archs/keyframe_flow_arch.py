@@ -1,0 +1,132 @@
+"""KeyframeFlowNet: a compressed face, and what optical flow has moved onto it from a key frame and from the frames before and after.
+
+The idea of Keyframes-GAN (Agnolucci et al., IEEE TMM 2023), with another way to bring the key frame over. What a key frame knows better
+than the stream is its coding residual: the good picture minus the same picture as the stream showed it. Moved by the flow between the two
+*compressed* pictures it lies where it belongs, and a gate, learned per pixel, says how much of it to add. The same goes for what was
+added to the frame before, which is moved on in the same way, so that what is known stays known from frame to frame.
+
+In between is a small U-Net (Ronneberger et al., MICCAI 2015) without normalisation layers, so that a frame's result never depends on its
+batch; it begins at half the resolution (pixel unshuffle, Shi et al., CVPR 2016).
+
+Convention: pictures are float RGB in [0, 1], (N, 3, H, W); H and W are multiples of 8. Channels-last memory is the fast one on a CPU.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+MULTIPLE = 8
+UNSHUFFLE = 2
+SLOPE = 0.1
+KEY_CHANNELS = PAST_CHANNELS = 7
+"""Residual (3), picture minus the compressed one (3), how far to trust it (1)."""
+NEXT_CHANNELS = 4
+"""Picture minus the compressed one (3), whether there is one (1)."""
+DIFFERENCE_GAIN = 4.0
+"""Differences are small beside pictures; the first convolution sees them this much larger."""
+RESIDUAL_GAIN = 0.1
+"""The network's own correction in units of its last convolution."""
+GATES = 2
+
+
+def _act(features: Tensor) -> Tensor:
+    return F.leaky_relu(features, SLOPE)
+
+
+def _conv(inputs: int, outputs: int, *, gain: float = 1.0) -> nn.Conv2d:
+    """Return a zero-padded 3x3 convolution, initialised for leaky ReLU times `gain`, its bias zero."""
+    conv = nn.Conv2d(inputs, outputs, 3, padding=1)
+    nn.init.kaiming_normal_(conv.weight, a=SLOPE, nonlinearity="leaky_relu")
+    with torch.no_grad():
+        conv.weight.mul_(gain)
+        conv.bias.zero_()  # type: ignore[union-attr]
+    return conv
+
+
+class ResidualBlock(nn.Module):
+    """x + conv(act(conv(x))); (N, C, H, W) in and out. The second convolution starts small."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv1 = _conv(channels, channels)
+        self.conv2 = _conv(channels, channels, gain=0.1)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return features of the same shape."""
+        refined: Tensor = features + self.conv2(_act(self.conv1(features)))
+        return refined
+
+
+class KeyframeFlowNet(nn.Module):
+    """Restore a compressed face with what other frames know of it.
+
+    At its initialisation the network adds half of each residual and nothing of its own.
+
+    Args:
+        widths: channels at 1/2, 1/4 and 1/8 of the resolution.
+        blocks: residual blocks on the way down, at the same levels; on the way up there is one at each but the last.
+    """
+
+    def __init__(self, widths: tuple[int, int, int] = (32, 64, 96), blocks: tuple[int, int, int] = (0, 2, 3)) -> None:
+        super().__init__()
+        fine, middle, coarse = widths
+        inputs = 3 + KEY_CHANNELS + PAST_CHANNELS + NEXT_CHANNELS
+        self.enter = _conv(inputs * UNSHUFFLE**2, fine)
+        self.fine_down, self.middle_down, self.coarse = (
+            nn.Sequential(*(ResidualBlock(width) for _ in range(count))) for width, count in zip(widths, blocks, strict=True)
+        )
+        self.to_middle = nn.Conv2d(fine, middle, 2, 2)
+        self.to_coarse = nn.Conv2d(middle, coarse, 2, 2)
+        self.from_coarse = nn.Conv2d(coarse, 4 * middle, 1)
+        self.middle_up = ResidualBlock(middle)
+        self.from_middle = nn.Conv2d(middle, 4 * fine, 1)
+        self.fine_up = ResidualBlock(fine)
+        self.tail = nn.Conv2d(fine, (3 + GATES) * UNSHUFFLE**2, 3, padding=1)
+        nn.init.zeros_(self.tail.weight)
+        nn.init.zeros_(self.tail.bias)  # type: ignore[arg-type]
+
+    def forward(self, compressed: Tensor, key: Tensor, past: Tensor, following: Tensor) -> Tensor:
+        """Restore `compressed`.
+
+        Everything is moved onto `compressed` already, and zero where there is nothing to be had.
+
+        Args:
+            compressed: (N, 3, H, W) in [0, 1], RGB; H and W multiples of 8.
+            key: (N, 7, H, W): the key frame's coding residual in [-1, 1], zero when not known; the key frame minus `compressed`; trust in
+                the flow in [0, 1].
+            past: (N, 7, H, W): what was added to the frame before; the restored frame before minus `compressed`; 1, or 0 without one.
+            following: (N, 4, H, W): the next compressed frame minus `compressed`; 1, or 0 without one.
+
+        Returns:
+            (N, 3, H, W), float32, not clamped.
+
+        Raises:
+            ValueError: shapes that do not belong together, or a size that is no multiple of 8.
+        """
+        self._check(compressed, key, past, following)
+        seen = torch.cat((compressed - 0.5, *(_stronger(guide) for guide in (key, past, following))), dim=1)
+        fine = self.fine_down(_act(self.enter(F.pixel_unshuffle(seen.to(self.tail.weight.dtype), UNSHUFFLE))))
+        middle = self.middle_down(_act(self.to_middle(fine)))
+        coarse = self.coarse(_act(self.to_coarse(middle)))
+        middle = self.middle_up(_act(middle + F.pixel_shuffle(self.from_coarse(coarse), 2)))
+        fine = self.fine_up(_act(fine + F.pixel_shuffle(self.from_middle(middle), 2)))
+        own, key_gate, past_gate = F.pixel_shuffle(self.tail(fine), UNSHUFFLE).float().split((3, 1, 1), dim=1)
+        moved = torch.sigmoid(key_gate) * key[:, :3] + torch.sigmoid(past_gate) * past[:, :3]
+        return compressed + moved + RESIDUAL_GAIN * own
+
+    def _check(self, compressed: Tensor, key: Tensor, past: Tensor, following: Tensor) -> None:
+        count, channels, height, width = compressed.shape
+        if channels != 3 or height % MULTIPLE or width % MULTIPLE:  # noqa: PLR2004
+            msg = f"compressed: expected (N, 3, H, W) with H and W multiples of {MULTIPLE}, got {tuple(compressed.shape)}"
+            raise ValueError(msg)
+        for name, guide, wanted in (("key", key, KEY_CHANNELS), ("past", past, PAST_CHANNELS), ("following", following, NEXT_CHANNELS)):
+            if tuple(guide.shape) != (count, wanted, height, width):
+                msg = f"{name}: expected {(count, wanted, height, width)}, got {tuple(guide.shape)}"
+                raise ValueError(msg)
+
+
+def _stronger(guide: Tensor) -> Tensor:
+    """Return the differences in `guide` enlarged, its last channel as it is."""
+    return torch.cat((DIFFERENCE_GAIN * guide[:, :-1], guide[:, -1:]), dim=1)

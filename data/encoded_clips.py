@@ -1,0 +1,163 @@
+"""Clips of faces as several streams show them, whole streams with their real key frames and prediction, made once and kept as arrays."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from tqdm import tqdm
+
+from data.clips import ClipRecord
+from keyframes_gan.atomic import atomic_write
+from keyframes_gan.errors import UserError
+from keyframes_gan.faces.align import crop
+from keyframes_gan.types import Image, Matrix
+from keyframes_gan.video.roundtrip import Codec, roundtrip
+from keyframes_gan.video.seek import SeekingReader
+
+Pictures = npt.NDArray[np.uint8]
+INNER_SHARE = 0.75
+INNER_MULTIPLE = 64
+INNER_MOST = 512
+"""What is kept of a crop is its middle: this share of its side, up to the next multiple, at most so many pixels."""
+OPEN_FILES = 512
+
+
+@dataclass(frozen=True)
+class StreamSettings:
+    """How a clip is encoded: `codec`, `preset`, `gop` as in `keyframes_gan.video.roundtrip.Codec`; one of `crf` and `bits_per_pixel`.
+
+    Attributes:
+        bits_per_pixel: bits per pixel and frame that a rate is kept at.
+    """
+
+    codec: str = "libx264"
+    crf: float | None = None
+    bits_per_pixel: float | None = None
+    preset: str = "medium"
+    gop: int = 250
+
+    def encoder(self, clip: ClipRecord, pixels: int) -> Codec:
+        """Return the encoder of pictures of so many pixels."""
+        codec = Codec(self.codec, preset=self.preset, gop=self.gop, rate=clip.rate)
+        if self.bits_per_pixel is not None:
+            return replace(codec, bitrate=max(1, round(self.bits_per_pixel * pixels * clip.rate)))
+        return replace(codec, crf=codec.crf if self.crf is None else self.crf)
+
+    def __str__(self) -> str:
+        kept = f"crf{self.crf:g}" if self.bits_per_pixel is None else f"bpp{self.bits_per_pixel:g}"
+        return f"{self.codec}_{kept}_{self.preset}_gop{self.gop}"
+
+
+@dataclass(frozen=True)
+class EncodedClip:
+    """One clip in one stream. The arrays are files, opened by every process for itself.
+
+    Attributes:
+        name: of the clip and the stream.
+        count: frames.
+        side: of the pictures in pixels.
+        original: file of the original pictures, uint8 RGB (count, side, side, 3).
+        shown: file of the same as the stream shows them.
+    """
+
+    name: str
+    count: int
+    side: int
+    original: Path
+    shown: Path
+
+    def pictures(self, which: str) -> Pictures:
+        """Return all pictures of "original" or "shown", read from the disk where they are touched."""
+        return _opened(self.original if which == "original" else self.shown)
+
+
+@lru_cache(maxsize=OPEN_FILES)
+def _opened(path: Path) -> Pictures:
+    pictures: Pictures = np.load(path, mmap_mode="r", allow_pickle=False)
+    return pictures
+
+
+def encode_all(clips: Sequence[ClipRecord], streams: Sequence[StreamSettings], folder: Path, most_frames: int) -> list[EncodedClip]:
+    """Return every clip in every stream; what is not in `folder` yet is made, with a progress bar.
+
+    The originals are encoded whole, before the faces are cut out of them, as preprocessing.py does it. All streams of a clip share the
+    places of its crops, those of the clip's list.
+
+    Args:
+        clips: of preprocessing.py; their videos and matrices must be there.
+        streams: how to encode.
+        folder: where arrays are kept, under names that change with everything they depend on.
+        most_frames: so many frames of each clip at most, the first ones.
+
+    Raises:
+        UserError: a clip's video or its matrices are missing, or a codec refuses it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    made = []
+    with tqdm(total=len(clips) * len(streams), unit="stream", desc="encoding", disable=None) as bar:
+        for clip in clips:
+            recording = _Recording(clip, folder, min(len(clip), most_frames))
+            original = recording.original()
+            for stream in streams:
+                made.append(EncodedClip(f"{clip.name}_{stream}", recording.count, recording.side, original, recording.shown(stream)))
+                bar.update()
+    return made
+
+
+class _Recording:
+    """One clip, decoded when something of it is missing."""
+
+    def __init__(self, clip: ClipRecord, folder: Path, count: int) -> None:
+        matrices = clip.folder / "matrices.npy"
+        if clip.original is None or not clip.original.is_file() or not matrices.is_file():
+            wanted = matrices if clip.original is not None and clip.original.is_file() else clip.original or "the original video"
+            msg = f"{clip.name}: expected {wanted} to encode it anew, got no such file; run preprocessing.py again"
+            raise UserError(msg)
+        self.clip, self.folder, self.count = clip, folder, count
+        self.video, self.matrices = clip.original, matrices
+        self.side = inner_side(clip.size)
+        self._frames: list[Image] = []
+
+    def original(self) -> Path:
+        """Return the file of the originals."""
+        return self._file("original", lambda frames: frames)
+
+    def shown(self, stream: StreamSettings) -> Path:
+        """Return the file of what the stream shows."""
+
+        def encoded(frames: list[Image]) -> list[Image]:
+            height, width = frames[0].shape[:2]
+            return roundtrip(frames, stream.encoder(self.clip, height * width)).frames
+
+        return self._file(str(stream), encoded)
+
+    def _file(self, label: str, change: Callable[[list[Image]], Sequence[Image]]) -> Path:
+        known = [[path.stat().st_size, path.stat().st_mtime_ns] for path in (self.video, self.matrices)]
+        all_of_it = json.dumps([known, self.clip.first, self.count, self.clip.size, self.side, str(self.clip.rate), label])
+        path = self.folder / f"{self.clip.name}_{label}_{hashlib.sha256(all_of_it.encode()).hexdigest()[:10]}.npy"
+        if not path.is_file():
+            if not self._frames:
+                self._frames = SeekingReader(self.video).read([self.clip.first + index for index in range(self.count)])
+            pictures = self._cut(change(self._frames))
+            with atomic_write(path) as part:
+                np.save(part, pictures)
+        return path
+
+    def _cut(self, frames: Sequence[Image]) -> Pictures:
+        """Return the middles of the crops."""
+        matrices: npt.NDArray[np.float64] = np.load(self.matrices, allow_pickle=False)
+        edge = (self.clip.size - self.side) // 2
+        moved: list[Matrix] = [matrix - np.array([[0, 0, edge], [0, 0, edge]]) for matrix in matrices[: self.count]]
+        return np.stack([crop(frame, matrix, self.side) for frame, matrix in zip(frames, moved, strict=True)])
+
+
+def inner_side(size: int) -> int:
+    """Return how many pixels of a crop's side are kept."""
+    return min(INNER_MOST, size, -(-int(size * INNER_SHARE) // INNER_MULTIPLE) * INNER_MULTIPLE)

@@ -1,0 +1,142 @@
+"""Samples for restoration that goes from frame to frame: consecutive compressed frames, a key frame, and the flow between them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from data.clips import read_originals
+from data.encoded_clips import EncodedClip, Pictures, StreamSettings, encode_all
+from data.samples import evenly, sample_generator, sample_table
+from keyframes_gan.errors import UserError
+from keyframes_gan.keyframes.flow import FlowGuides, Key
+from keyframes_gan.types import FloatArray
+
+MULTIPLE = 16
+MARGIN = 32
+"""Flow is found on so many pixels around a patch, too."""
+HALF = 0.5
+PARTS = {"lq": 3, "gt": 3, "key": 7, "following": 4, "flow": 2}
+
+
+class KeyframeSequenceDataset(Dataset[dict[str, Any]]):
+    """Runs of frames of a face in a stream, as `archs.keyframe_flow_arch.KeyframeFlowNet` wants them.
+
+    Index i is one frame of one clip in one stream, with which a run of `num_frame` frames begins. Of the clips of preprocessing.py's lists
+    only the originals are used (a clip that is listed at several CRFs counts once); their streams are encoded when the data set is first
+    made, and kept in `cache`. The run has a key frame with probability `p_hq`: an earlier picture of the original, at most `key_gap`
+    frames back (near ones more often), and the same frame in the stream; with `p_photo` an original picture at least `photo_gap` frames
+    away, of which the stream's version is not known; with `p_none` none.
+
+    In phase "train" all randomness is drawn from numpy's global generator (`data.position.Positioned` seeds it per position) and the
+    sample is a random patch, flipped half of the time. In other phases the samples are `runs_per_clip` evenly spaced runs of whole
+    pictures, the key frame is the one `key_gap` frames back, as far as there are so many, and what is drawn depends on the index only.
+
+    A sample, of T frames: `lq`, `gt` float32 (T, 3, H, W) RGB in [0, 1]; `key` (T, 7, H, W) and `following` (T, 4, H, W) as the network
+    takes them; `flow` (T, 2, H, W), from every frame to the one before it, zeros for the first; `lq_path`.
+
+    Args:
+        opt: `dataroot` (list of clips_*.jsonl), `streams` (list of `StreamSettings`), `cache`, `phase`, and optionally `exclude` (clip
+            names), `most_frames`, `num_frame`, `patch_size`, `p_hq`, `p_photo`, `p_none`, `key_gap`, `photo_gap`, `use_hflip`,
+            `runs_per_clip`, `seed`.
+
+    Raises:
+        UserError: a list of clips cannot be read, no clip is left, a clip's video is missing, or a clip is shorter or smaller than a
+            sample.
+    """
+
+    def __init__(self, opt: dict[str, Any]) -> None:
+        self.opt = opt
+        self.train = opt["phase"] == "train"
+        self.length = int(opt.get("num_frame", 5))
+        self.patch = int(opt.get("patch_size", 112))
+        self.p_hq, self.p_photo = float(opt.get("p_hq", 0.4)), float(opt.get("p_photo", 0.2))
+        self.key_gap, self.photo_gap = int(opt.get("key_gap", 150)), int(opt.get("photo_gap", 20))
+        self.hflip = bool(opt.get("use_hflip", True))
+        excluded = set(opt.get("exclude", ()))
+        clips = read_originals(opt["dataroot"], excluded)
+        if not clips:
+            msg = f"{opt.get('name', 'data set')}: no clip is left after `exclude`; expected at least one"
+            raise UserError(msg)
+        streams = [StreamSettings(**settings) for settings in opt["streams"]]
+        self.clips = encode_all(clips, streams, Path(opt["cache"]), int(opt.get("most_frames", 160)))
+        self._check_sizes()
+        per_clip = int(opt.get("runs_per_clip", 2))
+        starts = [clip.count - self.length + 1 for clip in self.clips]
+        self.frames = sample_table(range(count) if self.train else evenly(count, per_clip) for count in starts)
+        self.guides = FlowGuides()
+
+    def _check_sizes(self) -> None:
+        for clip in self.clips:
+            if clip.count < self.length or (self.train and clip.side < self.patch):
+                wanted = f"num_frame {self.length} and patch_size {self.patch}"
+                msg = f"{clip.name}: expected {wanted} at least, got {clip.count} frames of {clip.side} px; lower them, or exclude the clip"
+                raise UserError(msg)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what a worker process needs; OpenCV's search cannot be sent."""
+        return {**self.__dict__, "guides": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, guides=FlowGuides())
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        number, first = self.frames[index].tolist()
+        clip = self.clips[number]
+        rng = sample_generator(self.opt, index)
+        outer, inner = self._window(clip, rng)
+        original, shown = (clip.pictures(which)[:, outer[0], outer[1]] for which in ("original", "shown"))
+        key = self._key(original, shown, first, rng)
+        flip = self.train and self.hflip and rng.random() < HALF
+        run = np.stack(
+            [self._frame(original, shown, frame, key, first=frame == first)[inner] for frame in range(first, first + self.length)]
+        )
+        if flip:
+            run = run[:, :, ::-1].copy()
+            run[..., -2] *= -1
+        tensors = torch.from_numpy(np.ascontiguousarray(run.transpose(0, 3, 1, 2))).split(tuple(PARTS.values()), dim=1)
+        return {**dict(zip(PARTS, tensors, strict=True)), "lq_path": f"{clip.name}_{first:06d}.png"}
+
+    def _window(self, clip: EncodedClip, rng: np.random.Generator) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
+        """Return the rows and columns of the pictures to work on, and of these the ones that make the sample."""
+        if not self.train:
+            whole = slice(0, clip.side - clip.side % MULTIPLE)
+            return (whole, whole), (whole, whole)
+        starts = [int(start) for start in rng.integers(0, clip.side - self.patch + 1, size=2)]
+        outer = tuple(slice(max(start - MARGIN, 0), min(start + self.patch + MARGIN, clip.side)) for start in starts)
+        inner = tuple(slice(start - around.start, start - around.start + self.patch) for start, around in zip(starts, outer, strict=True))
+        return (outer[0], outer[1]), (inner[0], inner[1])
+
+    def _key(self, original: Pictures, shown: Pictures, first: int, rng: np.random.Generator) -> Key | None:
+        """Return the key frame of a run that begins with frame `first`, or None."""
+        lot = rng.random()
+        if lot < self.p_hq:
+            back = self.key_gap * rng.random() ** 2 if self.train else self.key_gap
+            at = max(first - int(back), 0)
+            return Key(np.ascontiguousarray(original[at]), np.ascontiguousarray(shown[at]))
+        if lot < self.p_hq + self.p_photo:
+            far = np.flatnonzero(np.abs(np.arange(len(original)) - first) >= self.photo_gap)
+            at = int(rng.choice(far)) if len(far) else (len(original) - 1 if first < len(original) // 2 else 0)
+            return Key(np.ascontiguousarray(original[at]), None)
+        return None
+
+    def _frame(self, original: Pictures, shown: Pictures, frame: int, key: Key | None, *, first: bool) -> FloatArray:
+        """Return everything about one frame, float32 (H, W, all of `PARTS`)."""
+        here = np.ascontiguousarray(shown[frame])
+        made = np.zeros((*here.shape[:2], sum(PARTS.values())), np.float32)
+        made[..., :3], made[..., 3:6] = here, original[frame]
+        made[..., :6] /= 255
+        if key is not None:
+            made[..., 6:13] = self.guides.key(here, key)
+        if frame + 1 < len(shown):
+            made[..., 13:17] = self.guides.following(here, np.ascontiguousarray(shown[frame + 1]))
+        if not first:
+            made[..., 17:] = self.guides.flow(here, np.ascontiguousarray(shown[frame - 1]))
+        return made

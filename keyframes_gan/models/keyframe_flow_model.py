@@ -1,0 +1,62 @@
+"""The recipe for KeyframeFlowNet: runs of frames, each restored with what was restored before it, the gradient going back through all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from archs.flow import warp
+from archs.keyframe_flow_arch import PAST_CHANNELS
+from keyframes_gan.models.adversarial import AdversarialModel, Terms
+from keyframes_gan.models.base import Batch
+from keyframes_gan.models.validation import Shown, image_of
+
+
+class KeyframeFlowModel(AdversarialModel):
+    """Trains a KeyframeFlowNet on runs (N, T, C, H, W) of `data.keyframe_sequence_dataset`; discriminators see single frames."""
+
+    def restore(self, net: nn.Module, batch: Batch) -> Tensor:
+        """Restore runs frame by frame: float32 (N, T, 3, H, W), not clamped."""
+        restored: list[Tensor] = []
+        for frame in range(batch["lq"].shape[1]):
+            here = {name: tensor[:, frame] for name, tensor in batch.items()}
+            if restored:
+                before = batch["lq"][:, frame - 1]
+                past = self._past(restored[-1], before, here)
+            else:
+                past = here["lq"].new_zeros(len(here["lq"]), PAST_CHANNELS, *here["lq"].shape[2:])
+            restored.append(net(here["lq"], here["key"], past, here["following"]))
+        return torch.stack(restored, dim=1)
+
+    @staticmethod
+    def _past(restored: Tensor, before: Tensor, here: Batch) -> Tensor:
+        """Return what the frame before tells, (N, 7, H, W): all from its `restored` and its compressed picture `before`."""
+        moved = warp(torch.cat((restored - before, restored), dim=1), here["flow"], outside="border")
+        return torch.cat((moved[:, :3], moved[:, 3:] - here["lq"], torch.ones_like(moved[:, :1])), dim=1)
+
+    def terms(self, chunk: Batch) -> tuple[Terms, Tensor]:
+        """Return the terms of pixels and slopes, and the restored frames as (N T, 3, H, W)."""
+        with self.autocast():
+            output = self.restore(self.net_g, chunk).flatten(0, 1)
+        truth = self.originals(chunk)
+        terms = self.similarity(output, truth)
+        weight = float(self.train_options.get("gradient_weight", 0.0))
+        if weight > 0:
+            error = output - truth
+            terms["l_gradient"] = weight * (error.diff(dim=2).abs().mean() + error.diff(dim=3).abs().mean())
+        return terms, output
+
+    def originals(self, chunk: Batch) -> Tensor:
+        """Return the originals as (N T, 3, H, W)."""
+        return chunk["gt"].flatten(0, 1)
+
+    def shown(self, net: nn.Module, data: dict[str, Any]) -> Shown:
+        """Run a generator on a whole run."""
+        self.feed_data(data)
+        with self.autocast():
+            restored = self.restore(net, self.batch)
+        frames = (restored[0], self.batch["gt"][0], self.batch["lq"][0])
+        return Shown(Path(data["lq_path"][0]).stem, *([image_of(frame) for frame in run] for run in frames))
