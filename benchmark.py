@@ -7,14 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from keyframes_gan import options
-from keyframes_gan.errors import EXIT_USER_ERROR, run_door
+from keyframes_gan.errors import EXIT_USER_ERROR, DoorParser, run_door
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog="exit status: 0 everything was measured; 2 something was not, and the table says what"
-    )
+    parser = DoorParser(description=__doc__, epilog="exit status: 0 everything was measured; 2 something was not, and the table says what")
     parser.add_argument("-opt", type=Path, required=True, metavar="FILE", help="options file (YAML)")
     parser.add_argument("-o", "--output", type=Path, help="folder for the results (default: experiments/benchmark/NAME)")
     parser.add_argument("--jobs", type=int, default=1, help="clips at a time, each in a process of its own (default: 1)")

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from keyframes_gan.errors import EXIT_USER_ERROR, run_door
+from keyframes_gan.errors import EXIT_USER_ERROR, DoorParser, run_door
 from keyframes_gan.metrics import DEFAULT, METRICS
 
 FORMS = (("--gt", "--gt_path", "--gt-path"), ("--restored", "--inference_path", "--inference-path"))
@@ -17,7 +17,7 @@ REGIONS = {"full": "whole", "face": "face", "crop": "crop"}
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     """Read the command line."""
     listed = "\n".join(f"  {metric.name:18} {metric.summary}; {metric.better} is better" for metric in METRICS.values())
-    parser = argparse.ArgumentParser(
+    parser = DoorParser(
         description="Measure restored videos against their originals, next to the low-quality input. "
         "Paths are videos, folders of pictures, or trees of those, paired by name.",
         epilog=f"metrics:\n{listed}\n\nexit status: 0 all measured; 2 a video was missing or could not be measured",

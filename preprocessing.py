@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 
-from keyframes_gan.errors import EXIT_USER_ERROR, UserError, run_door
+from keyframes_gan.errors import EXIT_USER_ERROR, DoorParser, UserError, run_door
 
 
 def seconds(text: str) -> Fraction:
@@ -26,7 +26,7 @@ def side(text: str) -> int | None:
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description="Compress the videos in BASE_PATH/original, find the main face, and cut aligned crops.")
+    parser = DoorParser(description="Compress the videos in BASE_PATH/original, find the main face, and cut aligned crops.")
     add = parser.add_argument
     add("--base_path", "--base-path", type=Path, required=True, help="folder that holds original/*.{mp4,mkv,mov,avi,webm}")
     add("--crf", type=int, action="append", help="x264 constant rate factor, 0 to 51; may be repeated (default: 42)")

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from keyframes_gan import options
-from keyframes_gan.errors import run_door
+from keyframes_gan.errors import DoorParser, run_door
 from keyframes_gan.models import launch
 
 EXAMPLES = """\
@@ -31,7 +31,7 @@ examples, in the order in which a training goes:
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     """Read the command line; the flags with underscores are BasicSR's."""
-    parser = argparse.ArgumentParser(description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = DoorParser(description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("-opt", type=Path, required=True, metavar="FILE", help="options file (YAML)")
     add(

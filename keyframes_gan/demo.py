@@ -5,7 +5,6 @@ Without an input the clip is `keyframes_gan.portrait.portrait_clip`, so that the
 
 from __future__ import annotations
 
-import argparse
 import sys
 from fractions import Fraction
 from itertools import islice
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING
 from keyframes_gan import measure, report
 from keyframes_gan.atomic import unwritable
 from keyframes_gan.benchmark import video_report
-from keyframes_gan.errors import MediaError, run_door
+from keyframes_gan.errors import DoorParser, MediaError, run_door
 from keyframes_gan.pipeline.settings import Settings
 from keyframes_gan.pipeline.stream import restore_video
 from keyframes_gan.portrait import portrait_clip
@@ -58,7 +57,7 @@ def write_sheet(versions: Sequence[Path], path: Path) -> None:
 
 def main(argv: Sequence[str]) -> int:
     """Compress, restore, measure, and leave videos and pictures in the output folder."""
-    parser = argparse.ArgumentParser(description="Compress a face video, restore it with the default weights, and show the gain.")
+    parser = DoorParser(description="Compress a face video, restore it with the default weights, and show the gain.")
     parser.add_argument("--input", type=Path, help="a video of your own (default: a clip made from a public-domain portrait)")
     parser.add_argument("--output", type=Path, default=Path("demo"), help="folder for the results (default: demo)")
     given = parser.parse_args(argv)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import argparse
+import difflib
 import os
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -30,6 +32,28 @@ class OptionsError(UserError):
 
 class WeightsError(UserError):
     """Weights are missing, altered, of another layout, or unsafe to load."""
+
+
+class DoorParser(argparse.ArgumentParser):
+    """Reads a command line; what is wrong with it is a `UserError`, so one line like every other mistake, with the flag that was meant."""
+
+    def parse_args(self, args: Sequence[str] | None = None, namespace: None = None) -> argparse.Namespace:  # type: ignore[override]
+        """Return what `args` say.
+
+        Raises:
+            UserError: a flag that is not there, has a wrong value or none, or a word that belongs to no flag.
+        """
+        given, rest = self.parse_known_args(args, namespace)
+        if rest:
+            flags = [rest[0].split("=")[0]] if rest[0].startswith("-") else []
+            close = [one for flag in flags for one in difflib.get_close_matches(flag, self._option_string_actions, n=1)]
+            self.error(f"unknown: {' '.join(rest)}" + (f"; did you mean {close[0]}?" if close else ""))
+        return given
+
+    def error(self, message: str) -> NoReturn:
+        """Raise the `UserError`."""
+        msg = f"{message}; see --help"
+        raise UserError(msg)
 
 
 def run_door(main: Callable[[Sequence[str]], int], argv: Sequence[str] | None = None) -> int:

@@ -10,6 +10,7 @@ Pickles are never unpickled freely: `torch.load(weights_only=True)` or safetenso
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import json
 import logging
@@ -75,13 +76,19 @@ def entry(name: str) -> WeightsEntry:
     """Return the manifest's row `name`.
 
     Raises:
-        WeightsError: no such row; the message lists the names there are.
+        WeightsError: no such row; the message names the most similar one.
     """
     rows = entries()
     if name not in rows:
-        msg = f"weights: expected a file or one of {', '.join(rows)}, got {name!r}; change --weights"
+        msg = f"weights: expected a file, or a name from pretrained_models/{MANIFEST}, got {name!r}; {_meant(name)}change --weights"
         raise WeightsError(msg)
     return rows[name]
+
+
+def _meant(name: str) -> str:
+    """Return a hint at the manifest's name that is most like `name`."""
+    close = difflib.get_close_matches(name, entries(), n=1)
+    return f"did you mean {close[0]}? " if close else ""
 
 
 @lru_cache(maxsize=4)
@@ -144,7 +151,7 @@ def locate(name_or_path: str | Path, *, allow_download: bool = True) -> Path:
         if path.is_file():
             return path
         if isinstance(name_or_path, Path) or path.suffix or len(path.parts) > 1:
-            msg = f"{name_or_path}: expected a weights file, got nothing there; change --weights, or use one of {', '.join(entries())}"
+            msg = f"{name_or_path}: expected a weights file, got nothing there; {_meant(path.stem)}change --weights"
             raise WeightsError(msg)
     row = entry(str(name_or_path))
     target = FOLDER / row.file

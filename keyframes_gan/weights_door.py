@@ -16,7 +16,7 @@ import yaml
 import archs
 from keyframes_gan import weights
 from keyframes_gan.atomic import atomic_write
-from keyframes_gan.errors import OptionsError, WeightsError
+from keyframes_gan.errors import DoorParser, OptionsError, WeightsError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -64,7 +64,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m keyframes_gan.weights", description=__doc__)
+    parser = DoorParser(prog="python -m keyframes_gan.weights", description=__doc__)
     actions = parser.add_subparsers(dest="action", required=True, metavar="{list,fetch,verify,add}")
     for action, text in (
         ("list", "names, files, licences and addresses"),

@@ -435,5 +435,5 @@ def test_native_size_loses_no_pixel_of_the_face(
 def test_native_is_a_word_for_size() -> None:
     assert preprocessing.parse(["--base_path", "B", "--size", "native"]).size is None
     assert preprocessing.parse(["--base_path", "B", "--size", "384"]).size == 384
-    with pytest.raises(SystemExit):
+    with pytest.raises(UserError, match="--size"):
         preprocessing.parse(["--base_path", "B", "--size", "large"])

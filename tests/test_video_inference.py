@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import av
+import cv2
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -22,8 +23,8 @@ import torch
 from safetensors.torch import save_file
 
 import video_inference
-from keyframes_gan import restorers
-from keyframes_gan.errors import run_door
+from keyframes_gan import restorers, weights
+from keyframes_gan.errors import UserError, run_door
 from keyframes_gan.video.read import VideoReader
 from keyframes_gan.video.write import Encoding, VideoWriter
 
@@ -141,6 +142,21 @@ def _text(folder: Path, name: str, text: str = "neither a video nor a picture") 
     return folder / name
 
 
+def _sound(folder: Path) -> Path:
+    with av.open(str(folder / "sound.mp4"), "w") as container:
+        stream = container.add_stream("aac", rate=44100)
+        silence = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
+        silence.sample_rate, silence.pts = 44100, 0
+        container.mux(stream.encode(silence))
+        container.mux(stream.encode(None))
+    return folder / "sound.mp4"
+
+
+def _wall(folder: Path) -> Path:
+    cv2.imwrite(str(folder / "wall.png"), np.full((96, 96, 3), 200, np.uint8))
+    return folder / "wall.png"
+
+
 def _cut(folder: Path, video: Path) -> Path:
     (folder / "cut.mp4").write_bytes(video.read_bytes()[:5000])
     return folder / "cut.mp4"
@@ -152,11 +168,19 @@ BAD: dict[str, tuple[str, Arrange]] = {
     "empty file": (r"the file is empty", lambda at, _: ["-i", _text(at, "empty.mp4", "")]),
     "zero frames": (r"cannot be read|without frames|no video stream", lambda at, _: ["-i", write_pictures(at / "zero.mkv", [])]),
     "truncated": (r"cut\.mp4: (truncated|cannot be read)", lambda at, video: ["-i", _cut(at, video)]),
-    "empty folder": (r"the folder has no images", lambda at, _: ["-i", at]),
+    "empty folder": (r"expected videos or images in the folder, got neither", lambda at, _: ["-i", at]),
+    "folder of something else": (r"got neither", lambda at, _: ["-i", _text(at, "notes.txt").parent]),
+    "sound alone": (r"sound\.mp4: has no video stream", lambda at, _: ["-i", _sound(at)]),
+    "image without a face": (r"wall\.png: expected a face, found none", lambda at, _: ["-i", _wall(at), "-o", at / "out.png"]),
+    "image that is none": (r"is not an image", lambda at, _: ["-i", _text(at, "text.png"), "-o", at / "out.png"]),
+    "input without a name": (r"-i/--input: expected the name of a file or folder, got nothing", lambda at, _: ["-i", ""]),
+    "input without a value": (r"-i/--input: expected one argument; see --help", lambda at, _: ["-i"]),
+    "word without a flag": (r"unknown: my\.mp4; see --help", lambda at, video: ["-i", video, "my.mp4"]),
+    "unknown flag": (r"unknown: --strenght 0\.5; did you mean --strength\?", lambda at, video: ["-i", video, "--strenght", "0.5"]),
     "output in no folder": (r"-o: cannot write", lambda at, video: ["-i", video, "-o", at / "no" / "out.mp4"]),
     "output is a folder": (r"this is a folder", lambda at, video: ["-i", video, "-o", (at / "folder.mp4").mkdir() or at / "folder.mp4"]),
     "output of another kind": (r"output name ending in", lambda at, video: ["-i", video, "-o", at / "out.txt"]),
-    "codec not for the container": (r"\.webm", lambda at, video: ["-i", video, "-o", at / "out.webm"]),
+    "codec not for the container": (r"\.webm", lambda at, video: ["-i", video, "-o", at / "out.webm", "--codec", "h264"]),
     "same input and output": (r"-o: expected another file", lambda at, video: ["-i", video, "-o", video]),
     "same comparison": (r"--compare: expected another file", lambda at, video: ["-i", video, "--compare", at / "out.mp4"]),
     "report in no folder": (r"--report: cannot write", lambda at, video: ["-i", video, "--report", at / "no" / "report.json"]),
@@ -164,7 +188,23 @@ BAD: dict[str, tuple[str, Arrange]] = {
     "hostile pickle": (r"unpickling it could run code", lambda at, video: ["-i", video, "--weights", _hostile(at)]),
     "no such weights": (r"change --weights", lambda at, video: ["-i", video, "--weights", at / "no.pth"]),
     "no such weights' name": (r"change --weights", lambda at, video: ["-i", video, "--weights", "the_best"]),
+    "weights' name mistyped": (
+        r"did you mean keyframes_lite\? change --weights",
+        lambda at, video: ["-i", video, "--weights", "keyframe_lite"],
+    ),
+    "preset of the encoder": (r"write --encoder_preset medium$", lambda at, video: ["-i", video, "--preset", "medium"]),
+    "unknown preset": (r"--preset: expected one of faithful, vivid, got 'best'", lambda at, video: ["-i", video, "--preset", "best"]),
+    "preset of no restorer": (
+        r"--preset: expected with --restorer keyframes_lite",
+        lambda at, video: ["-i", video, "--preset", "vivid", "--restorer", "none"],
+    ),
+    "preset and weights": (
+        r"--preset: expected without --weights",
+        lambda at, video: ["-i", video, "--preset", "faithful", "--weights", "x"],
+    ),
+    "unknown preset of the encoder": (r"--encoder_preset: .*ultrafast", lambda at, video: ["-i", video, "--encoder_preset", "best"]),
     "unknown restorer": (r"--restorer: expected one of keyframes_lite", lambda at, video: ["-i", video, "--restorer", "magic"]),
+    "restorer mistyped": (r"did you mean keyframes_lite\?", lambda at, video: ["-i", video, "--restorer", "keyframe_lite"]),
     "unknown device": (r"--device: ", lambda at, video: ["-i", video, "--restorer", "keyframes_lite", "--device", "abacus"]),
     "unknown precision": (r"--precision: ", lambda at, video: ["-i", video, "--restorer", "keyframes_lite", "--precision", "fp1"]),
     "unknown detector": (r"dlib-hog", lambda at, video: ["-i", video, "--detector", "eyes"]),
@@ -173,7 +213,10 @@ BAD: dict[str, tuple[str, Arrange]] = {
     "quality out of range": (r"--quality, .*0 .* to 51", lambda at, video: ["-i", video, "--quality", "99"]),
     "no such photo": (r"no\.jpg", lambda at, video: ["-i", video, "--reference", at / "no.jpg"]),
     "photo that is none": (r"not an image", lambda at, video: ["-i", video, "--reference", _text(at, "text.jpg")]),
-    "base_path and input": (r"either -i INPUT -o OUTPUT or --base_path", lambda at, video: ["-i", video, "--base_path", at]),
+    "base_path and input": (
+        r"expected -i INPUT \[-o OUTPUT\], --camera N -o OUTPUT, or --base_path",
+        lambda at, video: ["-i", video, "--base_path", at],
+    ),
     "stages of a file": (r"--save_stages: expected only with --base_path", lambda at, video: ["-i", video, "--save_stages"]),
 }
 
@@ -199,18 +242,41 @@ def test_bad_input_is_one_line_and_leaves_nothing(
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        ([], "expected either -i INPUT -o OUTPUT or --base_path FOLDER"),
-        (["-i", "in.mp4"], "expected either -i INPUT -o OUTPUT or --base_path FOLDER"),
-        (["--base_path", "B", "--reference", "a.jpg", "--compare", "c.mp4"], "--reference, --compare: expected only with -i and -o"),
+        ([], "expected -i INPUT [-o OUTPUT], --camera N -o OUTPUT, or --base_path FOLDER"),
+        (["--camera", "0"], "expected -i INPUT [-o OUTPUT], --camera N -o OUTPUT, or --base_path FOLDER"),
+        (["--base_path", "B", "-o", "out"], "expected -i INPUT [-o OUTPUT], --camera N -o OUTPUT, or --base_path FOLDER"),
+        (["--base_path", "B", "--reference", "a.jpg", "--compare", "c.mp4"], "--reference, --compare: expected only with -i or --camera"),
+        (["--base_path", "B", "--no-face", "copy"], "--no-face: expected only with -i or --camera"),
         (["-i", "in.mp4", "--dry-run", "--profile"], "--profile: expected without --dry-run"),
-        (["--base_path", "B", "--profile"], "--profile: expected only with -i and -o; leave it out"),
-        (["--base_path", "B", "--no-face", "copy"], "--no-face: expected only with -i and -o"),
+        (["--base_path", "B", "--profile"], "--profile: expected only with -i or --camera; leave it out"),
         (["--base_path", "nowhere", "--crf", "35", "--restorer", "none"], "clips_35.jsonl, got no such file; run python preprocessing.py"),
     ],
 )
 def test_forms_are_not_mixed(given: list[str], words: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert door(*given) == 2
     assert words in capsys.readouterr().err
+
+
+def test_presets_are_sets_of_weights(portrait_video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    asked: list[str] = []
+
+    def find(_: str, **settings: Any) -> None:
+        asked.append(settings["weights"])
+        raise UserError
+
+    monkeypatch.setattr(restorers, "find", find)
+    assert door("-i", portrait_video, "-o", tmp_path / "out.mp4", "--preset", "faithful") == 2
+    assert asked == ["keyframes_lite"]
+    rows = {"keyframes_lite": weights.entry("keyframes_lite")}
+    monkeypatch.setattr(weights, "entries", lambda: rows)
+    assert door("-i", portrait_video, "-o", tmp_path / "out.mp4", "--preset", "vivid") == 2
+    assert (
+        "expected weights 'keyframes_lite_vivid' in pretrained_models/manifest.yml, got none; use --preset faithful"
+        in capsys.readouterr().err
+    )
+    rows["keyframes_lite_vivid"] = rows["keyframes_lite"]
+    assert door("-i", portrait_video, "-o", tmp_path / "out.mp4", "--preset", "vivid") == 2
+    assert asked == ["keyframes_lite", "keyframes_lite_vivid"]
 
 
 def test_help_lists_the_restorers(capsys: pytest.CaptureFixture[str]) -> None:

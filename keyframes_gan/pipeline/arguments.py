@@ -9,7 +9,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from keyframes_gan import restorers
-from keyframes_gan.errors import UserError
+from keyframes_gan.errors import DoorParser, UserError
 from keyframes_gan.faces import detectors
 
 Actions = list[argparse.Action]
@@ -24,12 +24,12 @@ def read(argv: Sequence[str], description: str | None = None) -> argparse.Namesp
     parser, foreign = _parser(description)
     given = parser.parse_args(argv)
     sources = [one for one in (given.input, given.camera, given.base_path) if one is not None]
-    has_target = given.output is not None or (given.input is not None and given.dry_run)
-    if len(sources) != 1 or has_target != (given.base_path is None):
-        msg = "expected either -i INPUT -o OUTPUT or --base_path FOLDER (or --camera N -o OUTPUT), got neither or a mixture; see --help"
+    misplaced = given.output is None if given.camera is not None else given.output is not None and given.base_path is not None
+    if len(sources) != 1 or misplaced:
+        msg = "expected -i INPUT [-o OUTPUT], --camera N -o OUTPUT, or --base_path FOLDER, got none of them or a mixture; see --help"
         raise UserError(msg)
     forms = {
-        "-i and -o": given.base_path is None,
+        "-i or --camera": given.base_path is None,
         "-i": given.input is not None,
         "--camera": given.camera is not None,
         "--base_path": given.base_path is not None,
@@ -45,11 +45,11 @@ def read(argv: Sequence[str], description: str | None = None) -> argparse.Namesp
 def _parser(description: str | None) -> tuple[argparse.ArgumentParser, dict[str, Actions]]:
     """Return the parser, with every flag and its default, and the flags that belong to one form alone, by that form."""
     epilog = "restorers: " + "; ".join(f"{name}: {row[1]}" for name, row in restorers.RESTORERS.items())
-    made = argparse.ArgumentParser(description=description, epilog=epilog)
+    made = DoorParser(description=description, epilog=epilog)
     group = made.add_argument_group
     _add_places(group("what goes in and where it comes out"))
     only = {
-        "-i and -o": [
+        "-i or --camera": [
             *_add_products(group("more outputs; not with --base_path")),
             *_add_clips(group("faces and clips; not with --base_path")),
             *_add_finish(group("the output picture; not with --base_path")),
@@ -62,13 +62,21 @@ def _parser(description: str | None) -> tuple[argparse.ArgumentParser, dict[str,
     return made, only
 
 
+def _path(text: str) -> Path:
+    """Read a file's or folder's name; an empty one, such as that of an unset variable, would otherwise mean the working folder."""
+    if not text:
+        msg = "expected the name of a file or folder, got nothing"
+        raise argparse.ArgumentTypeError(msg)
+    return Path(text)
+
+
 def _add_places(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
-    add("-i", "--input", type=Path, help="video, folder of images, image, or folder of videos")
+    add("-i", "--input", type=_path, help="video, folder of images, image, or folder of videos")
     add("--camera", metavar="N", help="live input instead of -i: 0 is the first camera; Ctrl-C ends the recording")
-    add("--base_path", "--base-path", type=Path, help="folder that preprocessing.py worked on, instead of -i and -o")
+    add("--base_path", "--base-path", type=Path, help="folder that preprocessing.py worked on, instead of -i")
     outputs = "restored video (.mp4, .mkv, .mov, .webm); an image for an image; a folder for a folder of videos or images"
-    add("-o", "--output", type=Path, help=outputs)
+    add("-o", "--output", type=_path, help=f"{outputs} (default: beside -i, called NAME_restored)")
 
 
 def _add_files(group: argparse._ArgumentGroup) -> Actions:
@@ -95,7 +103,7 @@ def _add_products(group: argparse._ArgumentGroup) -> Actions:
         "of work, so from 1 on it keeps up; also in the --report"
     )
     return [
-        add("--suffix", default="", help="appended, after an underscore, to the name of every output"),
+        add("--suffix", default="", help="appended, after an underscore, to the name of every output (without -o: restored)"),
         add("--reference", type=Path, nargs="+", default=[], metavar="PHOTO", help=photos),
         add("--baseline", type=Path, metavar="FILE", help="also write the input, only scaled to the output's size"),
         add("--compare", type=Path, metavar="FILE", help="also write that and the output side by side"),
@@ -193,6 +201,7 @@ def _add_paper(group: argparse._ArgumentGroup) -> Actions:
 def _add_shared(made: argparse.ArgumentParser) -> None:
     add = made.add_argument
     add("--restorer", default=restorers.DEFAULT, help=f"{', '.join(restorers.names())} (default: {restorers.DEFAULT})")
+    add("--preset", help="which weights of keyframes_lite: faithful (default) or vivid")
     add("--weights", help="other weights: a name from pretrained_models/manifest.yml, or a file (routed: of options)")
     add("--max_keyframes", "--max-keyframes", type=int, default=5, help="key frames remembered per person (default: 5)")
     interval = "a high-quality key frame, from the original, every so many seconds, in place of the stream's own"
@@ -207,8 +216,8 @@ def _add_shared(made: argparse.ArgumentParser) -> None:
     smoothing = "landmark smoothing, standard deviation in frames (default: 1.5; --protocol paper: 5)"
     add("--smoothing", type=float, help=smoothing)
     add("--smoother", help="gaussian (default), or one-euro, which lets fast movements through")
-    add("--codec", default="h264", help="h264 (default), hevc, av1, ffv1")
+    add("--codec", default="auto", help="h264, hevc, av1, ffv1 (default: h264; av1 in .webm)")
     add("--quality", type=float, default=17.0, help="constant rate factor of the output, lower is better (default: 17)")
-    add("--preset", default="medium", help="encoder preset, ultrafast to veryslow (default: medium)")
+    add("--encoder_preset", "--encoder-preset", default="medium", help="of the encoder, ultrafast to veryslow (default: medium)")
     add("--device", default="auto", help="auto (default), cpu, cuda, cuda:1, ...")
     add("--precision", default="fp32", help="fp32 (default) or bf16")

@@ -17,7 +17,7 @@ from keyframes_gan.atomic import unwritable
 from keyframes_gan.errors import MediaError, UserError
 from keyframes_gan.faces import parse
 from keyframes_gan.pipeline.stream import Outcome, build_restorer, restore_video, weights_digest
-from keyframes_gan.video.pictures import natural_key
+from keyframes_gan.video import pictures
 from keyframes_gan.video.write import CONTAINERS
 
 if TYPE_CHECKING:
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 SUFFIXES = (*CONTAINERS, ".avi", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts", ".flv", ".wmv", ".ogv", ".3gp")
 DEFAULT_SUFFIX = ".mp4"
+RESTORED = "restored"
+"""What is appended to the name of an output that nobody named."""
 
 
 @dataclass
@@ -40,11 +42,23 @@ class BatchOutcome:
 
 
 def videos_in(folder: Path) -> list[Path]:
-    """Return the videos directly in `folder`, by their suffix, hidden ones left out, in natural order."""
+    """Return the videos directly in `folder`, by their suffix, in natural order; hidden ones and `results_in` left out."""
+    results = results_in(folder)
+    return [path for path in _videos(folder) if path not in results]
+
+
+def results_in(folder: Path) -> list[Path]:
+    """Return every video NAME_restored in `folder` beside a NAME: what this became when it was restored without an output's name."""
+    found = _videos(folder)
+    names = {path.stem for path in found}
+    return [path for path in found if path.stem.endswith(f"_{RESTORED}") and path.stem.removesuffix(f"_{RESTORED}") in names]
+
+
+def _videos(folder: Path) -> list[Path]:
     if not folder.is_dir():
         return []
     found = [path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and path.is_file() and not path.name.startswith(".")]
-    return sorted(found, key=lambda path: natural_key(path.name))
+    return sorted(found, key=lambda path: pictures.natural_key(path.name))
 
 
 def named(path: Path, suffix: str) -> Path:
@@ -63,6 +77,26 @@ def target_of(source: Path, folder: Path, suffix: str) -> Path:
     """Return where the restored `source` goes: the same name, as .mp4 where its container cannot be written."""
     ending = source.suffix if source.suffix.lower() in CONTAINERS else DEFAULT_SUFFIX
     return named(folder / (source.stem + ending), suffix)
+
+
+def beside(source: Path, suffix: str) -> Path:
+    """Return where the restored `source` goes when nobody says: beside it, called NAME_restored, or NAME_`suffix`.
+
+    Images and the containers that can be written stay what they are, other videos become .mp4, folders stay folders, of whose name
+    full stops become underscores, lest it look like a file's.
+
+    Raises:
+        MediaError: `suffix` would lead into another folder, or `source` has no name.
+    """
+    place = source if source.name not in ("", "..") else source.resolve()
+    if not place.name:
+        msg = f"-o: expected the name of a folder, got none, and {source} has no name to make one from; add it"
+        raise MediaError(msg)
+    if source.is_dir():
+        place = place.with_name(place.name.replace(".", "_"))
+    elif source.suffix.lower() not in pictures.SUFFIXES:
+        return target_of(place, place.parent, suffix or RESTORED)
+    return named(place, suffix or RESTORED)
 
 
 def record_of(target: Path) -> Path:
@@ -96,6 +130,8 @@ def restore_batch(
     except OSError as error:
         raise unwritable(target, error) from error
     videos = videos_in(source)
+    if progress:
+        sys.stderr.writelines(f"note: {path.name} is left out, it is what an earlier run made\n" for path in results_in(source))
     for number, path in enumerate(videos, 1):
         into = target_of(path, target, suffix)
         try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from keyframes_gan import report
 from keyframes_gan.errors import EXIT_USER_ERROR, UserError
@@ -11,8 +11,9 @@ from keyframes_gan.keyframes.sent import KeyPlan
 from keyframes_gan.pipeline import batch
 from keyframes_gan.pipeline.paper import restore_preprocessed
 from keyframes_gan.pipeline.plan import plan_of
-from keyframes_gan.pipeline.settings import SMOOTHING, Finish, Settings
+from keyframes_gan.pipeline.settings import SMOOTHING, Finish, Settings, preset_weights
 from keyframes_gan.pipeline.stream import check_targets, restore_video
+from keyframes_gan.video import pictures
 from keyframes_gan.video.camera import Camera
 from keyframes_gan.video.write import Encoding
 
@@ -35,13 +36,13 @@ def settings_of(given: argparse.Namespace) -> Settings:
         UserError: a value out of range, named with its flag.
     """
     try:
-        encoding = Encoding(codec=given.codec, crf=given.quality, preset=given.preset)
+        encoding = Encoding(codec=given.codec, crf=given.quality, preset=given.encoder_preset)
     except UserError as error:
-        msg = f"--codec, --quality, --preset: {error}"
+        msg = f"--codec, --quality, --encoder_preset: {error}"
         raise UserError(msg) from error
     return Settings(
         restorer=given.restorer,
-        weights=given.weights,
+        weights=_weights_of(given),
         device=given.device,
         precision=given.precision,
         max_keyframes=given.max_keyframes,
@@ -95,6 +96,16 @@ def _keys_of(given: argparse.Namespace) -> KeyPlan | None:
     return None
 
 
+def _weights_of(given: argparse.Namespace) -> str | None:
+    if given.preset is None:
+        return cast("str | None", given.weights)
+    chosen = preset_weights(given.restorer, given.preset)
+    if given.weights is not None:
+        msg = f"--preset: expected without --weights, got --preset {given.preset} and --weights {given.weights}; leave one of them out"
+        raise UserError(msg)
+    return chosen
+
+
 def restore_source(given: argparse.Namespace, *, write_page: PageWriter) -> int:
     """Restore one video, what a camera sees, or every video of a folder; 0 when all are written, 2 when one of a folder is not.
 
@@ -107,15 +118,31 @@ def restore_source(given: argparse.Namespace, *, write_page: PageWriter) -> int:
     if given.camera is not None:
         camera = Camera.called(given.camera, seconds=given.seconds, max_frames=given.max_frames)
         return _restore_one(given, camera, settings, write_page)
-    videos = batch.videos_in(given.input)
+    if given.dry_run and given.profile:
+        msg = "--profile: expected without --dry-run, which restores nothing that could be measured; leave one of them out"
+        raise UserError(msg)
+    videos = _videos_in(given.input)
     if given.dry_run:
-        if given.profile:
-            msg = "--profile: expected without --dry-run, which restores nothing that could be measured; leave one of them out"
-            raise UserError(msg)
         for source in videos or [given.input]:
             sys.stdout.write(str(plan_of(source, settings)))
         return 0
     return _restore_videos(given, settings) if videos else _restore_one(given, given.input, settings, write_page)
+
+
+def _videos_in(source: Path) -> list[Path]:
+    """Return the videos of a folder of videos, nothing for any other input.
+
+    Raises:
+        UserError: there is no input, or a folder without videos and images.
+    """
+    if not source.exists():
+        msg = f"{source}: no such file; expected a video, an image, or a folder of either"
+        raise UserError(msg)
+    videos = batch.videos_in(source)
+    if source.is_dir() and not videos and not pictures.has_pictures(source):
+        msg = f"{source}: expected videos or images in the folder, got neither; change -i"
+        raise UserError(msg)
+    return videos
 
 
 def _check_page(given: argparse.Namespace) -> None:
@@ -140,7 +167,7 @@ def _restore_one(given: argparse.Namespace, source: Source, settings: Settings, 
     if given.resume:
         msg = f"--resume: expected only with a folder of videos, got {given.input}; leave it out"
         raise UserError(msg)
-    target = batch.named(given.output, given.suffix)
+    target = _target_of(given)
     check_targets(
         given.input,
         {"-o": target, **{f"--{name}": getattr(given, name) for name in ("baseline", "compare", "report", "tracks", "faces")}},
@@ -162,19 +189,27 @@ def _restore_one(given: argparse.Namespace, source: Source, settings: Settings, 
     return 0
 
 
+def _target_of(given: argparse.Namespace) -> Path:
+    if given.output is None:
+        return batch.beside(given.input, given.suffix)
+    return batch.named(given.output, given.suffix)
+
+
 def _restore_videos(given: argparse.Namespace, settings: Settings) -> int:
     single = ("key_source", "baseline", "compare", "report", "tracks", "faces")
     used = [f"--{name}" for name in single if getattr(given, name)]
     if used:
         msg = f"{', '.join(used)}: expected only with one video, {given.input} is a folder of videos; leave it out"
         raise UserError(msg)
-    outcome = batch.restore_batch(given.input, given.output, settings, suffix=given.suffix, resume=given.resume)
+    target = batch.beside(given.input, given.suffix) if given.output is None else given.output
+    suffix = "" if given.output is None else given.suffix
+    outcome = batch.restore_batch(given.input, target, settings, suffix=suffix, resume=given.resume)
     for problem in outcome.problems:
         sys.stderr.write(f"error: {problem}\n")
     for name, profile in outcome.profiles.items() if given.profile else ():
         sys.stdout.write(f"{name}: {profile}\n")
     sys.stdout.write(
-        f"{given.output}: {len(outcome.restored)} restored, {len(outcome.skipped)} finished before, {len(outcome.problems)} failed\n"
+        f"{target}: {len(outcome.restored)} restored, {len(outcome.skipped)} finished before, {len(outcome.problems)} failed\n"
     )
     return EXIT_USER_ERROR if outcome.problems else 0
 

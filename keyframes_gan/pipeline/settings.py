@@ -7,12 +7,13 @@ from fractions import Fraction
 from pathlib import Path
 from typing import get_args
 
-from keyframes_gan import restorers
+from keyframes_gan import restorers, weights
 from keyframes_gan.errors import UserError
 from keyframes_gan.faces.parse import Mask
 from keyframes_gan.keyframes.memory import POLICIES
 from keyframes_gan.keyframes.sent import KeyPlan
 from keyframes_gan.types import Blend, RestorerSpec, Smoother, VideoInfo
+from keyframes_gan.video.roundtrip import PRESETS as ENCODER_PRESETS
 from keyframes_gan.video.write import Encoding
 
 NO_FACE = ("error", "copy")
@@ -26,6 +27,29 @@ SMOOTHING = {"paper": 5.0}
 SMOOTHERS = get_args(Smoother)
 MAX_UPSCALE = 4
 MIN_SIDE, MAX_SIDE = 16, 16384
+PRESETS = {"keyframes_lite": {"faithful": "keyframes_lite", "vivid": "keyframes_lite_vivid"}}
+"""By restorer, what --preset may be, the default first, and the weights in pretrained_models/manifest.yml that it means."""
+
+
+def preset_weights(restorer: str, preset: str) -> str:
+    """Return the name of the weights that `preset` means for `restorer`.
+
+    Raises:
+        UserError: there is no such preset, the restorer has none, or its weights are not there.
+    """
+    known = PRESETS.get(restorer, {})
+    if preset in ENCODER_PRESETS:
+        msg = f"--preset: {preset!r} is a preset of the encoder, whose flag is --encoder_preset now; write --encoder_preset {preset}"
+    elif not known:
+        msg = f"--preset: expected with --restorer {' or '.join(PRESETS)} only, got --restorer {restorer}; leave it out"
+    elif preset not in known:
+        msg = f"--preset: expected one of {', '.join(known)}, got {preset!r}"
+    elif known[preset] not in weights.entries():
+        others = ", ".join(name for name, row in known.items() if row in weights.entries())
+        msg = f"--preset: expected weights {known[preset]!r} in pretrained_models/{weights.MANIFEST}, got none; use --preset {others}"
+    else:
+        return known[preset]
+    raise UserError(msg)
 
 
 @dataclass(frozen=True)

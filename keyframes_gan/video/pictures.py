@@ -43,11 +43,20 @@ def picture_paths(path: Path) -> list[Path]:
         raise MediaError(msg)
     if not path.is_dir():
         return [path]
-    found = [entry for entry in path.iterdir() if entry.suffix.lower() in SUFFIXES and not entry.name.startswith(".")]
+    found = _images_in(path)
     if not found:
         msg = f"{path}: the folder has no images ({', '.join(sorted(SUFFIXES))}); expected a video or a folder of frames"
         raise MediaError(msg)
     return sorted(found, key=lambda entry: natural_key(entry.name))
+
+
+def has_pictures(folder: Path) -> bool:
+    """Tell whether a folder has images."""
+    return bool(_images_in(folder))
+
+
+def _images_in(folder: Path) -> list[Path]:
+    return [entry for entry in folder.iterdir() if entry.suffix.lower() in SUFFIXES and not entry.name.startswith(".")]
 
 
 def read_picture(path: Path | str) -> Image:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 CONTAINERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm"}
 
+AUTO = "auto"
 _ENCODERS = {"h264": "libx264", "hevc": "libx265", "av1": "libsvtav1", "vp9": "libvpx-vp9", "ffv1": "ffv1"}
 _MAX_CRF = {"h264": 51.0, "hevc": 51.0, "av1": 63.0, "vp9": 63.0, "ffv1": 51.0}
 _VP9_SPEED = "2"
@@ -52,7 +53,8 @@ class Encoding:
     """How the picture is encoded.
 
     Attributes:
-        codec: "h264" (x264), "hevc" (x265), "av1" (SVT-AV1), "vp9" (libvpx) or "ffv1" (lossless but for the pixel format).
+        codec: "h264" (x264), "hevc" (x265), "av1" (SVT-AV1), "vp9" (libvpx) or "ffv1" (lossless but for the pixel format);
+            or "auto": h264, but av1 in .webm, which holds no h264.
         crf: constant rate factor, 0 to 51 (av1, vp9: 0 to 63); lower is better; ffv1 has none.
         preset: x264's name of the trade between time and size, "ultrafast" to "veryslow"; vp9 has none.
         pixel_format: FFmpeg's; "yuv420p" plays everywhere. Pictures of odd width or height are written by h264 and hevc
@@ -73,11 +75,12 @@ class Encoding:
     bitrate: int = 0
 
     def __post_init__(self) -> None:
-        if self.codec not in _ENCODERS:
+        if self.codec not in (AUTO, *_ENCODERS):
             msg = f"codec: expected one of {', '.join(_ENCODERS)}, got {self.codec!r}"
             raise UserError(msg)
-        if not 0 <= self.crf <= _MAX_CRF[self.codec]:
-            msg = f"crf: expected 0 (best) to {_MAX_CRF[self.codec]:.0f} (smallest) for {self.codec}, got {self.crf}"
+        most = _MAX_CRF.get(self.codec, _MAX_CRF["h264"])
+        if not 0 <= self.crf <= most:
+            msg = f"crf: expected 0 (best) to {most:.0f} (smallest) for {self.codec}, got {self.crf}"
             raise UserError(msg)
         if self.preset not in _SVT_PRESETS:
             msg = f"preset: expected one of {', '.join(_SVT_PRESETS)}, got {self.preset!r}"
@@ -85,10 +88,15 @@ class Encoding:
         if self.gop < 0:
             msg = f"gop: expected 0 (the encoder's own choice) or more frames, got {self.gop}"
             raise UserError(msg)
-
         if self.bitrate < 0 or (self.bitrate and self.codec not in ("h264", "hevc", "vp9")):
             msg = f"bitrate: expected 0 (none) or bits per second, with h264, hevc or vp9, got {self.bitrate} with {self.codec}"
             raise UserError(msg)
+
+    def chosen_for(self, path: Path) -> Encoding:
+        """Return the encoding of the file `path`: with the codec that "auto" stands for there."""
+        if self.codec != AUTO:
+            return self
+        return replace(self, codec="av1" if CONTAINERS.get(path.suffix.lower()) == "webm" else "h264")
 
     @property
     def encoder(self) -> str:
@@ -123,7 +131,7 @@ class Encoding:
         if self.codec == "ffv1" or not (odd_width or odd_height):
             return self.pixel_format
         if self.codec == "av1":
-            msg = f"a picture of {size[0]}x{size[1]} cannot be written as av1 (even width and height only); use codec h264"
+            msg = f"a picture of {size[0]}x{size[1]} cannot be written as av1 (even width and height only); use codec h264, in .mp4 or .mkv"
             raise MediaError(msg)
         return self.pixel_format.replace("420", "444").replace("422", "444")
 
@@ -200,7 +208,7 @@ class VideoWriter:
         if self.path.suffix.lower() not in CONTAINERS:
             msg = f"{self.path}: expected an output name ending in {', '.join(CONTAINERS)}, got {self.path.suffix or 'no suffix'!r}"
             raise MediaError(msg)
-        self.encoding = encoding or Encoding()
+        self.encoding = (encoding or Encoding()).chosen_for(self.path)
         self.reencoded: list[str] = []
         self._size, self._tick, self._rate = size, time_base, rate
         self._streams_from = None if streams_from is None else Path(streams_from)

@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 
 import video_inference
-from keyframes_gan.errors import run_door
+from keyframes_gan.errors import UserError, run_door
 from keyframes_gan.pipeline import batch
 from keyframes_gan.types import FaceClip
 
 
 def command(*words: object) -> int:
-    return run_door(video_inference.main, [str(word) for word in [*words, "--restorer", "recorder", "--preset", "ultrafast"]])
+    return run_door(video_inference.main, [str(word) for word in [*words, "--restorer", "recorder", "--encoder_preset", "ultrafast"]])
 
 
 @pytest.fixture
@@ -129,6 +129,50 @@ def test_one_video_takes_a_suffix_but_does_not_resume(videos: Path, tmp_path: Pa
     assert "--resume: expected only with a folder of videos" in capsys.readouterr().err
     assert command("-i", videos / "2.mp4", "-o", tmp_path / "out.mp4", "--suffix", "new") == 0
     assert names(tmp_path) == ["in", "out_new.mp4"]
+
+
+def test_without_a_name_results_lie_beside_the_input_and_are_no_inputs(videos: Path, tmp_path: Path, record: Any, capsys: Any) -> None:
+    (videos / "broken.mp4").unlink()
+    record()
+    assert command("-i", videos / "2.mp4") == 0
+    assert capsys.readouterr().out.startswith(f"{videos / '2_restored.mp4'}: 6 frames")
+    assert command("-i", videos / "2.mp4") == 0
+    assert names(videos) == ["10.mp4", "2.mp4", "2_restored.mp4", "notes.txt"]
+    for _ in range(2):
+        capsys.readouterr()
+        assert command("-i", videos, "--resume") == 0
+        told = capsys.readouterr()
+        assert names(tmp_path) == ["in", "in_restored"]
+        assert names(tmp_path / "in_restored") == [".10.mp4.done.json", ".2.mp4.done.json", "10.mp4", "2.mp4"]
+        assert "note: 2_restored.mp4 is left out, it is what an earlier run made" in told.err
+    assert told.out == f"{tmp_path / 'in_restored'}: 0 restored, 2 finished before, 0 failed\n"
+
+
+@pytest.mark.parametrize(
+    ("source", "suffix", "target"),
+    [
+        ("my.mp4", "", "my_restored.mp4"),
+        ("a b/mein Gesicht ü.MOV", "", "a b/mein Gesicht ü_restored.MOV"),
+        ("my.webm", "new", "my_new.webm"),
+        ("my.avi", "", "my_restored.mp4"),
+        ("my", "", "my_restored.mp4"),
+        ("v1.2.mkv", "", "v1.2_restored.mkv"),
+        ("my.JPEG", "", "my_restored.JPEG"),
+        ("folder.v2", "", "folder_v2_restored"),
+        ("folder.v2/", "new", "folder_v2_new"),
+    ],
+)
+def test_names_of_results_without_a_name(source: str, suffix: str, target: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "folder.v2").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert batch.beside(Path(source), suffix) == Path(target)
+
+
+def test_the_working_folder_has_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert batch.beside(Path(), "") == tmp_path.with_name(f"{tmp_path.name}_restored")
+    with pytest.raises(UserError, match="-o: expected the name of a folder"):
+        batch.beside(Path("/"), "")
 
 
 def test_a_folder_of_pictures_is_one_video(tmp_path: Path) -> None:

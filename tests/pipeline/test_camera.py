@@ -119,7 +119,7 @@ def test_from_the_command_line(
 
     monkeypatch.setattr(Camera, "called", called)
     words = ["--camera", "0", "-o", tmp_path / "out.mp4", "--max-frames", 20, "--seconds", 60, "--report", tmp_path / "report.json"]
-    assert run_door(video_inference.main, [str(word) for word in [*words, "--restorer", "recorder", "--preset", "ultrafast"]]) == 0
+    assert run_door(video_inference.main, [str(word) for word in [*words, "--restorer", "recorder", "--encoder_preset", "ultrafast"]]) == 0
     assert asked == [{"name": "0", "seconds": 60.0, "max_frames": 20}]
     told = json.loads((tmp_path / "report.json").read_text())
     assert told["frames"] == told["faces"] == len(stamps(tmp_path / "out.mp4")) == 20
@@ -138,8 +138,8 @@ def test_nobody_before_the_camera_is_no_error(tmp_path: Path, follow: Any, recor
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--camera", "0"], "expected either -i INPUT -o OUTPUT"),
-        (["--camera", "0", "-i", "in.mp4", "-o", "out.mp4"], "expected either -i INPUT -o OUTPUT"),
+        (["--camera", "0"], "expected -i INPUT [-o OUTPUT], --camera N"),
+        (["--camera", "0", "-i", "in.mp4", "-o", "out.mp4"], "expected -i INPUT [-o OUTPUT], --camera N"),
         (["--camera", "0", "-o", "out.mp4", "--dry-run"], "--dry-run: expected only with -i; leave it out"),
         (["--camera", "0", "-o", "out.mp4", "--resume"], "--resume: expected only with -i; leave it out"),
         (["--camera", "0", "-o", "out.mp4", "--save_stages"], "--save_stages: expected only with --base_path; leave it out"),

@@ -239,7 +239,8 @@ def test_interrupted_clip_is_done_again_and_leaves_nothing(base: Path, record: A
         return clip.crops
 
     recorder = record(interrupt)
-    command = ["--base_path", str(base), "--restorer", "recorder", "--max_keyframes", "2", "--quality", "0", "--preset", "ultrafast"]
+    fast = ["--quality", "0", "--encoder_preset", "ultrafast"]
+    command = ["--base_path", str(base), "--restorer", "recorder", "--max_keyframes", "2", *fast]
     assert run_door(video_inference.main, command) == 130
     assert "Traceback" not in capsys.readouterr().err
     left = {path.relative_to(base / RESULTS).as_posix() for path in (base / RESULTS).rglob("*") if path.is_file()}

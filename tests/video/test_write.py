@@ -350,7 +350,13 @@ def test_wrong_use_is_a_value_error(tmp_path: Path) -> None:
             writer.write(rgb.astype(np.float32), Fraction(1))  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("wrong", [{"codec": "vp9"}, {"crf": -1}, {"crf": 52}, {"preset": "best"}])
+def test_codec_of_the_container() -> None:
+    chosen = {suffix: Encoding(codec="auto").chosen_for(Path(f"out{suffix}")).codec for suffix in (".mp4", ".MKV", ".webm")}
+    assert chosen == {".mp4": "h264", ".MKV": "h264", ".webm": "av1"}
+    assert Encoding(codec="hevc").chosen_for(Path("out.webm")).codec == "hevc"
+
+
+@pytest.mark.parametrize("wrong", [{"codec": "vhs"}, {"crf": -1}, {"crf": 52}, {"preset": "best"}])
 def test_bad_encoding_is_a_user_error(wrong: dict[str, Any]) -> None:
     with pytest.raises(UserError, match="expected"):
         Encoding(**wrong)
