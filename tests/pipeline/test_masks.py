@@ -87,7 +87,7 @@ def test_only_the_parsed_face_is_shown(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     find = upscale.find
-    monkeypatch.setattr(upscale, "find", lambda name, **given: find("bicubic" if name == "realesrgan" else name, **given))
+    monkeypatch.setattr(upscale, "find", lambda name, **given: find("bicubic" if name == "model" else name, **given))
     record(white, residual=False)
     outcome, change = changes(source, tmp_path, frames_of, settings(blend=blending, face_upsample=face_upsample))
     assert outcome.mask == "bisenet"
