@@ -69,7 +69,7 @@ class KeyframeFlowNet(nn.Module):
         blocks: residual blocks on the way down, at the same levels; on the way up there is one at each but the last.
     """
 
-    def __init__(self, widths: tuple[int, int, int] = (32, 64, 96), blocks: tuple[int, int, int] = (0, 2, 3)) -> None:
+    def __init__(self, widths: tuple[int, int, int] = (32, 64, 96), blocks: tuple[int, int, int] = (0, 2, 4)) -> None:
         super().__init__()
         fine, middle, coarse = widths
         inputs = 3 + KEY_CHANNELS + PAST_CHANNELS + NEXT_CHANNELS

@@ -295,7 +295,7 @@ class Person:
     def _key_picture(self, slot: Slot, given: Image, to_crop: Matrix) -> Image | None:
         """Return the best picture of the face in a key frame, None in other frames."""
         if self._channel is None:
-            return given if slot.frame.is_key else None
+            return given if slot.frame.is_key and self._restorer.spec.stream_keys else None
         return None if slot.original is None else self._channel.send(align.crop(slot.original, to_crop, len(given)))
 
 

@@ -1,12 +1,18 @@
-"""DMSASFFNetLite: the idea of Keyframes-GAN in a network small enough for a CPU. Ships with default weights."""
+"""The default restorer: key frames' coding residuals moved by optical flow, carried from frame to frame. Ships with weights.
+
+The network is KeyframeFlowNet; weights of DMSASFFNetLite, whose frames do not influence one another, are taken too.
+"""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from archs.dmsasff_lite_arch import DMSASFFNetLite
+from archs.keyframe_flow_arch import KeyframeFlowNet
 from keyframes_gan import weights as weights_store
 from keyframes_gan.devices import choose_device, choose_precision
+from keyframes_gan.restorers.flow_guided import FlowGuided
 from keyframes_gan.restorers.reference_guided import ClipTensors, ReferenceGuided
 from keyframes_gan.types import CROP_SIZES, RestorerSpec
 
@@ -15,15 +21,21 @@ if TYPE_CHECKING:
 
 SPEC = RestorerSpec(
     name="keyframes_lite",
-    summary="compression artefacts, guided by key frames; small and fast",
+    summary="compression artefacts, guided by key frames and neighbouring frames; small and fast",
     weights="keyframes_lite",
     crop_sizes=CROP_SIZES,
-    clip_length=8,
-    overlap=0,
+    clip_length=9,
+    overlap=1,
     needs_reference=False,
     licence="Apache-2.0",
     residual=True,
+    looks_ahead=True,
+    stream_keys=False,
 )
+PLAIN_SPEC = replace(SPEC, clip_length=8, overlap=0, looks_ahead=False, stream_keys=True)
+"""For DMSASFFNetLite."""
+PLAIN_KEY = "picture_pyramid.enter.weight"
+"""A key that only weights of DMSASFFNetLite have."""
 
 
 def _forward(network: torch.nn.Module, clip: ClipTensors) -> torch.Tensor:
@@ -31,7 +43,7 @@ def _forward(network: torch.nn.Module, clip: ClipTensors) -> torch.Tensor:
     return output
 
 
-def create(*, device: str = "auto", precision: str = "fp32", weights: str | None = None) -> ReferenceGuided:
+def create(*, device: str = "auto", precision: str = "fp32", weights: str | None = None) -> ReferenceGuided | FlowGuided:
     """Build the restorer.
 
     Args:
@@ -45,6 +57,12 @@ def create(*, device: str = "auto", precision: str = "fp32", weights: str | None
     """
     chosen_device, dtype = choose_device(device), choose_precision(precision)
     source = weights or "keyframes_lite"
-    network = DMSASFFNetLite(**weights_store.kwargs_of(source, "DMSASFFNetLite"))
-    weights_store.load_into(network, weights_store.load_state(source), name=source)
-    return ReferenceGuided(network, _forward, SPEC, device=chosen_device, precision=dtype)
+    state = weights_store.load_state(source)
+    network: torch.nn.Module
+    if PLAIN_KEY in state:
+        network = DMSASFFNetLite(**weights_store.kwargs_of(source, "DMSASFFNetLite"))
+        weights_store.load_into(network, state, name=source)
+        return ReferenceGuided(network, _forward, PLAIN_SPEC, device=chosen_device, precision=dtype)
+    network = KeyframeFlowNet(**weights_store.kwargs_of(source, "KeyframeFlowNet"))
+    weights_store.load_into(network, state, name=source)
+    return FlowGuided(network, SPEC, device=chosen_device, precision=dtype)
