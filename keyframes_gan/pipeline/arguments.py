@@ -220,4 +220,4 @@ def _add_shared(made: argparse.ArgumentParser) -> None:
     add("--quality", type=float, default=17.0, help="constant rate factor of the output, lower is better (default: 17)")
     add("--encoder_preset", "--encoder-preset", default="medium", help="of the encoder, ultrafast to veryslow (default: medium)")
     add("--device", default="auto", help="auto (default), cpu, cuda, cuda:1, ...")
-    add("--precision", default="fp32", help="fp32 (default) or bf16")
+    add("--precision", default="auto", help="fp32, bf16, or auto (default): fp32, but for keyframes_lite bf16 where that is faster")

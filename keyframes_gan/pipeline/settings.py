@@ -125,7 +125,7 @@ class Settings:
         restorer: name of a restorer.
         weights: manifest name or file in place of the restorer's own weights.
         device: "auto", "cpu", "cuda", "cuda:1", ...
-        precision: "fp32" or "bf16".
+        precision: "auto", "fp32" or "bf16".
         max_keyframes: how many key frames are kept per person.
         policy: how the key-frame memory decides what leaves: "lfu", "lru" or "all".
         references: photos of the people in the video; each one serves whoever it shows.
@@ -156,7 +156,7 @@ class Settings:
     restorer: str = restorers.DEFAULT
     weights: str | None = None
     device: str = "auto"
-    precision: str = "fp32"
+    precision: str = "auto"
     max_keyframes: int = 5
     policy: str = "lfu"
     references: tuple[Path, ...] = ()

@@ -58,7 +58,7 @@ def find(name: str, **settings: Any) -> Restorer:  # noqa: ANN401
 
     Args:
         name: one of `names()`.
-        settings: `device` ("auto", "cpu", "cuda", ...), `precision` ("fp32" or "bf16") and `weights` (a manifest name or a file).
+        settings: `device` ("auto", "cpu", "cuda", ...), `precision` ("auto", "fp32" or "bf16") and `weights` (a manifest name or a file).
 
     Raises:
         UserError: no restorer has that name; the message lists the ones there are.

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from archs.dmsasff_lite_arch import DMSASFFNetLite
 from archs.keyframe_flow_arch import KeyframeFlowNet
 from keyframes_gan import weights as weights_store
-from keyframes_gan.devices import choose_device, choose_precision
+from keyframes_gan.devices import choose_device, choose_precision, quick_precision
 from keyframes_gan.restorers.flow_guided import FlowGuided
 from keyframes_gan.restorers.reference_guided import ClipTensors, ReferenceGuided
 from keyframes_gan.types import CROP_SIZES, RestorerSpec
@@ -43,26 +43,26 @@ def _forward(network: torch.nn.Module, clip: ClipTensors) -> torch.Tensor:
     return output
 
 
-def create(*, device: str = "auto", precision: str = "fp32", weights: str | None = None) -> ReferenceGuided | FlowGuided:
+def create(*, device: str = "auto", precision: str = "auto", weights: str | None = None) -> ReferenceGuided | FlowGuided:
     """Build the restorer.
 
     Args:
         device: "auto", "cpu", "cuda", ...
-        precision: "fp32" or "bf16".
+        precision: "fp32", "bf16" or "auto": bf16 where the device computes it faster; DMSASFFNetLite stays with fp32 then.
         weights: a manifest name or a file; default: the shipped weights.
 
     Raises:
         UserError: no such device or precision.
         WeightsError: the weights are missing, altered or of another network.
     """
-    chosen_device, dtype = choose_device(device), choose_precision(precision)
+    chosen_device = choose_device(device)
     source = weights or "keyframes_lite"
     state = weights_store.load_state(source)
     network: torch.nn.Module
     if PLAIN_KEY in state:
         network = DMSASFFNetLite(**weights_store.kwargs_of(source, "DMSASFFNetLite"))
         weights_store.load_into(network, state, name=source)
-        return ReferenceGuided(network, _forward, PLAIN_SPEC, device=chosen_device, precision=dtype)
+        return ReferenceGuided(network, _forward, PLAIN_SPEC, device=chosen_device, precision=choose_precision(precision))
     network = KeyframeFlowNet(**weights_store.kwargs_of(source, "KeyframeFlowNet"))
     weights_store.load_into(network, state, name=source)
-    return FlowGuided(network, SPEC, device=chosen_device, precision=dtype)
+    return FlowGuided(network, SPEC, device=chosen_device, precision=quick_precision(precision, chosen_device))

@@ -181,7 +181,7 @@ def test_full_network_takes_the_crop_where_there_is_no_reference(monkeypatch: py
         ({"device": "quantum"}, "--device: expected auto, cpu, cuda, mps, or cuda:1 and so on, got 'quantum'"),
         ({"device": "meta"}, "--device: expected auto"),
         ({"device": "cuda:77"}, "--device: expected a device of this machine, got 'cuda:77'"),
-        ({"precision": "fp8"}, "--precision: expected one of fp32, bf16, got 'fp8'"),
+        ({"precision": "fp8"}, "--precision: expected one of auto, fp32, bf16, got 'fp8'"),
     ],
 )
 def test_bad_device_or_precision_is_named(name: str, wrong: dict[str, str], words: str) -> None:
