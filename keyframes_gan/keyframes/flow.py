@@ -39,7 +39,7 @@ class FlowGuides:
     """Finds flows and moves pictures by them. Not to be shared between threads: the search keeps its buffers."""
 
     def __init__(self) -> None:
-        # OpenCV has no type information. "Fast" is within 0.05 dB of "medium" here, in a seventh of its time (docs/lab).
+        # OpenCV has no type information. "Fast" is as good as "medium" here, in a fifth of its time (benchmarks/bench_flow.py).
         self._search: Any = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
 
     def flow(self, picture: Image, other: Image) -> FloatArray:
