@@ -84,6 +84,7 @@ def plan_of(source: Path, settings: Settings, *, restorer: Restorer | None = Non
     clip_length = settings.max_length or restorer.spec.clip_length
     look_ahead = 0 if settings.has_aligned else look_ahead_of(tracking_of(settings, restorer.spec))
     picture = 3 * info.width * info.height
+    finish = settings.finish.settled(restorer.spec, info, photos=False)
     return Plan(
         source,
         total,
@@ -92,7 +93,7 @@ def plan_of(source: Path, settings: Settings, *, restorer: Restorer | None = Non
         per_frame,
         clip_length,
         look_ahead,
-        (look_ahead + clip_length + 1) * picture + clip_length * picture * settings.finish.upscale**2,
+        (look_ahead + clip_length + 1) * picture + clip_length * picture * finish.upscale**2,
         total * (follow_seconds + per_frame * restore_seconds),
     )
 
