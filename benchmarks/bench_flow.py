@@ -3,8 +3,9 @@
     python benchmarks/bench_flow.py VIDEOS [--frames 120] [--write]
 
 Every video of the folder goes through x264 at CRF 42, preset medium. One frame a second is a key frame, of which the original is known.
-Half of its coding residual (original minus compressed), moved by the flow from the compressed frame to the compressed key frame, is added to
-every 11th frame; no network takes part. The gain in PSNR is that of the middle half of the picture, in both directions. "none" moves nothing.
+Half of its coding residual (original minus compressed), moved by the flow from the compressed frame to the compressed key frame, is
+added to every 11th frame; no network takes part. The gain in PSNR is that of the middle half of the picture, in both directions.
+"none" moves nothing.
 """
 
 from __future__ import annotations
