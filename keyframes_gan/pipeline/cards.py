@@ -68,8 +68,8 @@ class FaceCards:
             said, share = (
                 (f"{self._restorer} w {width:.0f}", seconds / len(frames)) if decision is None else (str(decision), decision.seconds)
             )
-            card = _card(given.crops[frame], restored[frame], f"{said} {1000 * share:.0f} ms")
             cards = self._cards[photo]
+            card = _card(given.crops[frame], restored[frame], f"{len(cards) + 1:02d}: {said} {1000 * share:.0f} ms")
             cards.append(card)
             for kind, picture in (("lr", given.crops[frame]), ("sr", restored[frame]), ("card", card)):
                 report.write_png(np.ascontiguousarray(picture), self._place(photo) / f"face_{len(cards):02d}_{kind}.png")
