@@ -97,7 +97,7 @@ def encode_all(clips: Sequence[ClipRecord], streams: Sequence[StreamSettings], f
         most_frames: so many frames of each clip at most, the first ones.
 
     Raises:
-        UserError: a clip's video or its matrices are missing, or a codec refuses it.
+        UserError: a clip's video or its matrices are missing, the video is too short, or a codec refuses it.
     """
     folder.mkdir(parents=True, exist_ok=True)
     made = []
@@ -143,12 +143,21 @@ class _Recording:
         all_of_it = json.dumps([known, self.clip.first, self.count, self.clip.size, self.side, str(self.clip.rate), label])
         path = self.folder / f"{self.clip.name}_{label}_{hashlib.sha256(all_of_it.encode()).hexdigest()[:10]}.npy"
         if not path.is_file():
-            if not self._frames:
-                self._frames = SeekingReader(self.video).read([self.clip.first + index for index in range(self.count)])
-            pictures = self._cut(change(self._frames))
+            pictures = self._cut(change(self._decoded()))
             with atomic_write(path) as part:
                 np.save(part, pictures)
         return path
+
+    def _decoded(self) -> list[Image]:
+        """Return the frames of the video that the crops are of."""
+        if not self._frames:
+            reader, first = SeekingReader(self.video), self.clip.first
+            if first + self.count > len(reader):
+                wanted = f"frames {first} to {first + self.count - 1}"
+                msg = f"{self.video}: expected {wanted}, got {len(reader)} frames; run preprocessing.py again"
+                raise UserError(msg)
+            self._frames = reader.read(range(first, first + self.count))
+        return self._frames
 
     def _cut(self, frames: Sequence[Image]) -> Pictures:
         """Return the middles of the crops."""

@@ -311,3 +311,47 @@ def test_networks_of_aligned_faces_want_data_of_their_size(file: Path) -> None:
         "datasets.train.gt_size: expected 32, network_g.img_size, got nothing",
         "datasets.train.num_frame: expected 2 at least, got 1",
     }
+
+
+FLOW = """\
+name: f
+model_type: KeyframeFlowModel
+datasets:
+  train: {name: a, type: KeyframeSequenceDataset, dataroot: [clips.jsonl], cache: streams, streams: [{crf: 42}]}
+network_g: {type: KeyframeFlowNet, blocks: [0, 1, 1]}
+train:
+  total_iter: 10
+  optim_g: {type: Adam, lr: 1e-4}
+  scheduler: {type: CosineAnnealingLR}
+  pixel_opt: {type: L1Loss}
+logger: {save_checkpoint_freq: 5}
+"""
+
+
+def test_the_flow_recipes_options(file: Path) -> None:
+    file.write_text(FLOW)
+    checked = options.plain(options.load(file, root=file.parent, check_paths=False))
+    assert checked["train"]["gradient_weight"] == 0
+    assert checked["datasets"]["train"]["streams"] == [{"codec": "libx264", "crf": 42.0, "preset": "medium", "gop": 250}]
+    (file.parent / "clips.jsonl").touch()
+    options.load(file, root=file.parent)  # the cache need not be there
+
+
+@pytest.mark.parametrize(
+    ("override", "start"),
+    [
+        ("datasets:train:streams=[{crf: 60}]", "datasets.train.streams[0].crf: expected 0 to 51, the scale of libx264, got 60"),
+        ("datasets:train:streams=[{codec: libx265}]", "datasets.train.streams[0].crf: expected crf or bits_per_pixel, one of the two"),
+        ("datasets:train:streams=[{cfr: 42}]", "datasets.train.streams[0].cfr: unknown key; did you mean crf?"),
+        ("datasets:train:p_photo=1", "datasets.train.p_none: expected probabilities that add up to 1, these make 1.8"),
+        ("datasets:train:type=DMSASFFNetDataset", "datasets.train.type: expected 'KeyframeSequenceDataset', got"),
+        ("network_g:type=DMSASFFNetLite", "network_g.type: expected 'KeyframeFlowNet', got"),
+        ("network_g:blocks=[1, 2]", "network_g.blocks: expected "),
+        ("network_g:widths=[0, 16, 16]", "network_g.widths[0]: expected"),
+        ("train:gradient_weight=-1", "train.gradient_weight: expected greater than or equal to 0, got -1"),
+        ("train:legacy=true", "train.legacy: unknown key"),
+    ],
+)
+def test_wrong_options_of_the_flow_recipe(file: Path, override: str, start: str) -> None:
+    found = [line.split(": ", 1)[1] for line in problems(file, FLOW, override)]
+    assert any(line.startswith(start) for line in found), found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -62,6 +63,53 @@ def footage(tmp_path_factory: pytest.TempPathFactory) -> Path:
             output.mux(stream.encode(av.VideoFrame.from_ndarray(frame(index), format="rgb24")))
         output.mux(stream.encode(None))
     return root
+
+
+SHOT, SHOTS, CROP = (176, 160), 14, 144
+
+
+def shot(index: int) -> np.ndarray:
+    """Frame of a textured scene, uint8 (160, 176, 3), that moves by (-3, 1) a frame."""
+    noise = np.random.default_rng(7).normal(size=(192, 256, 3)).astype(np.float32)
+    soft = cv2.GaussianBlur(noise, (0, 0), 1) / 3 + cv2.GaussianBlur(noise, (0, 0), 3)
+    scene = np.clip(128 + 45 * soft / soft.std(), 0, 255).astype(np.uint8)
+    return np.ascontiguousarray(scene[16 - index : 176 - index, 3 * index : 3 * index + 176])
+
+
+def shot_corner(index: int) -> tuple[int, int]:
+    """Where the crop of 144 px begins in a shot: within it the scene moves by (-2, 1) a frame."""
+    return 20 - index, 6
+
+
+def write_shots(path: Path, frames: list[np.ndarray]) -> None:
+    """Write a video that keeps every value."""
+    with av.open(str(path), "w") as output:
+        stream = output.add_stream("ffv1", rate=25)
+        (stream.width, stream.height), stream.pix_fmt = SHOT, "bgr0"
+        for rgb in frames:
+            output.mux(stream.encode(av.VideoFrame.from_ndarray(rgb, format="rgb24")))
+        output.mux(stream.encode(None))
+
+
+@pytest.fixture(scope="session")
+def shots(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give a list of two clips of one lossless video: frames 0 to 11 ("first") and 2 to 13 ("second"); only the outer crops are there."""
+    root, rows, count = tmp_path_factory.mktemp("shots"), [], SHOTS - 2
+    (root / "original").mkdir()
+    write_shots(root / "original" / "talk.mkv", [shot(index) for index in range(SHOTS)])
+    for name, begin in (("first", 0), ("second", 2)):
+        folder = root / "processed_42" / name
+        for stream in ("original", "compressed"):
+            (folder / stream).mkdir(parents=True)
+            for index in (0, count - 1):
+                cv2.imwrite(str(folder / stream / f"{index:06d}.png"), np.zeros((CROP, CROP, 3), np.uint8))
+        corners = [shot_corner(begin + index) for index in range(count)]
+        np.save(folder / "matrices.npy", np.array([[[1.0, 0, -left], [0, 1.0, -top]] for left, top in corners]))
+        np.save(folder / "landmarks.npy", np.zeros((count, 68, 2), np.float32))
+        row = {"name": name, "crf": 42, "size": CROP, "count": count, "folder": f"processed_42/{name}", "is_key": [True] * count}
+        rows.append(json.dumps({**row, "first": begin, "original": "original/talk.mkv", "rate": "25"}) + "\n")
+    (root / "clips_42.jsonl").write_text("".join(rows))
+    return root / "clips_42.jsonl"
 
 
 @pytest.fixture

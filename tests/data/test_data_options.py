@@ -22,6 +22,9 @@ IGNORED = {"io_backend", "use_rot", "p_none"}
 """Keys of public files that have one value here, and one that the others decide."""
 
 
+SEQUENCE: dict[str, Any] = {"dataroot": ["x"], "streams": [{"crf": 42}], "cache": "y"}
+
+
 class Watched(dict[str, Any]):
     """Remembers which keys were asked for."""
 
@@ -43,11 +46,12 @@ class Watched(dict[str, Any]):
 
 
 @pytest.fixture(params=DATASETS)
-def kind(request: pytest.FixtureRequest, footage: Path, synthetic_clips: Path) -> tuple[str, dict[str, Any]]:
+def kind(request: pytest.FixtureRequest, footage: Path, synthetic_clips: Path, shots: Path) -> tuple[str, dict[str, Any]]:
     """A data set's name, and no more options than it needs."""
     roots: dict[str, dict[str, Any]] = {
         "DMSASFFNetDataset": {"dataroot": [str(synthetic_clips)], "patch_size": 64},
         "KeyframeClipDataset": {"dataroot": [str(synthetic_clips)], "patch_size": 64},
+        "KeyframeSequenceDataset": {"dataroot": [str(shots)], "patch_size": 64, "streams": [{"crf": 30}], "cache": str(shots.parent / "s")},
         "VideoRecurrentTestDataset": {"dataroot_gt": str(footage), "dataroot_lq": str(footage)},
         "VFHQDataset": {"dataroot_gt": str(footage)},
         "SingleVFHQDataset": {"dataroot_gt": str(footage)},
@@ -103,6 +107,15 @@ def test_every_key_is_read_and_no_other(kind: tuple[str, dict[str, Any]]) -> Non
         ("KeyframeClipDataset", {"dataroot": ["x"], "codecs": ["mpeg4"], "codec_prob": [1.0], "crf_range": {"mpeg4": [0, 3]}}, "1 to 31"),
         ("KeyframeClipDataset", {"dataroot": ["x"], "scale_range": [0.0, 1.0]}, "factors above 0"),
         ("KeyframeClipDataset", {"dataroot": ["x"], "p_hq": 0.5}, "p_hq . p_gop . p_none to be 1"),
+        ("KeyframeSequenceDataset", {**SEQUENCE, "cache": None}, "cache"),
+        ("KeyframeSequenceDataset", {**SEQUENCE, "streams": []}, "at least 1 item"),
+        ("KeyframeSequenceDataset", {**SEQUENCE, "streams": [{}]}, "expected crf or bits_per_pixel, one of the two"),
+        ("KeyframeSequenceDataset", {**SEQUENCE, "streams": [{"crf": 30, "bits_per_pixel": 0.1}]}, "crf or bits_per_pixel, one of the two"),
+        ("KeyframeSequenceDataset", {**SEQUENCE, "streams": [{"crf": 52}]}, "expected 0 to 51, the scale of libx264"),
+        ("KeyframeSequenceDataset", {**SEQUENCE, "streams": [{"codec": "mpeg4", "crf": 0}]}, "expected 1 to 31, the scale of mpeg4"),
+        ("KeyframeSequenceDataset", {**SEQUENCE, "streams": [{"crf": 30, "preset": "quick"}]}, "'medium'"),
+        ("KeyframeSequenceDataset", {**SEQUENCE, "patch_size": 100}, "multiple of 16"),
+        ("KeyframeSequenceDataset", {**SEQUENCE, "p_hq": 0.5}, "expected probabilities that add up to 1, these make 1.1"),
         ("SingleVFHQDataset", {"dataroot_gt": "x", "gt_size": 33}, "multiple of 2"),
         ("VideoRecurrentTestDataset", {"dataroot_gt": "x"}, "dataroot_lq and dataroot_gt together"),
         ("VideoRecurrentTestDataset", {"dataroot": ["x"], "num_frame": 0}, "num_frame"),
