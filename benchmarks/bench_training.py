@@ -2,7 +2,7 @@
 
     python benchmarks/bench_training.py [step] [keep] [scaling] [waiting] [--threads 1] [--rounds 3] [--device auto] [--write]
 
-step     DMSASFFNetLite as options/train/keyframes_lite.yml trains it, batch 8 of 128x128, on one and the same batch
+step     DMSASFFNetLite as options/train/dmsasff_lite.yml trains it, batch 8 of 128x128, on one and the same batch
            basicsr   BasicSR's own SRModel on that network and loss: float32, contiguous memory, eager, its Adam, its moving average
            fp32      our engine: channels-last memory, clipping, a check of every step for NaN
            recipe    as the options say: bfloat16 besides
@@ -44,7 +44,7 @@ from keyframes_gan import options, registry  # noqa: E402
 from keyframes_gan.models import engine  # noqa: E402
 from keyframes_gan.models.processes import joined  # noqa: E402
 
-LITE, KEEP = "keyframes_lite", "keep_stage3"
+LITE, KEEP = "dmsasff_lite", "keep_stage3"
 VARIANTS = {
     "fp32": ["train:precision=fp32"],
     "recipe": [],
