@@ -1,9 +1,10 @@
 # Every target does its own set-up: the first call makes .venv and installs into it, later calls start at once.
 #   make demo [INPUT=my.mp4]   restore a compressed face video and show the gain
 #   make test                  the tests            make check   the tests, and format, lint, types, import rules
+#   make readme-assets         the README's picture and tables anew
 #   make setup                 the set-up alone     make clean   removes .venv and what demo and caches left
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format bench clean
+.PHONY: help setup demo readme-assets test check format bench clean
 SHELL := /bin/sh
 
 VENV := .venv
@@ -35,6 +36,11 @@ $(STAMP): $(REQUIREMENTS)
 
 demo: $(STAMP)
 	$(BIN)/python -m keyframes_gan.demo $(if $(INPUT),--input "$(INPUT)") --output demo
+
+readme-assets: $(STAMP)
+	$(BIN)/python -m keyframes_gan.demo --output demo
+	$(BIN)/python benchmarks/readme_picture.py demo
+	$(BIN)/python benchmarks/table.py --write
 
 test: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest

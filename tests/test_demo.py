@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import importlib.util
 import json
 import math
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from typing import Any
 
 import av
 import cv2
+import numpy as np
 import pytest
 
 from keyframes_gan import demo, weights
@@ -49,7 +51,7 @@ def run_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, identity_weights: 
     return run
 
 
-def test_files_and_table(run_demo: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_files_and_table(run_demo: Callable[..., int], tmp_path: Path, repo_root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run_demo(5) == 0
     folder = tmp_path / "demo"
     assert {path.name for path in folder.iterdir()} == FILES
@@ -75,6 +77,24 @@ def test_files_and_table(run_demo: Callable[..., int], tmp_path: Path, capsys: p
     assert "frames/s" in shown
     for name in ("restored.mp4", "comparison.mp4", "contact_sheet.png", "report.html", "metrics.json"):
         assert f"written: {folder / name}" in shown
+    check_readme_picture(folder, repo_root)
+
+
+def check_readme_picture(folder: Path, repo_root: Path) -> None:
+    """What `make readme-assets` makes of that folder is the middles of three versions, with gaps."""
+    spec = importlib.util.spec_from_file_location("readme_picture", repo_root / "benchmarks" / "readme_picture.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    made = module.picture(folder)
+    side = module.SIDE_PX
+    assert made.shape == (side, 3 * side + 2 * module.GAP_PX, 3)
+    with av.open(str(folder / "original.mp4")) as container:
+        frame = list(container.decode(video=0))[1].to_ndarray(format="rgb24")
+    below, margin = side // 2, (384 - side) // 2
+    expected = frame[margin + below : margin + side, margin : margin + side].astype(float)
+    assert np.abs(made[below:, -side:] - expected).mean() < 2
 
 
 def rows_of(folder: Path) -> dict[tuple[str, str], dict[str, str]]:

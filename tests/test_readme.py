@@ -27,6 +27,20 @@ def test_tables_are_those_of_the_stored_results(repo_root: Path, table: ModuleTy
         assert readme.split(begin)[1].split(end)[0] == block, "run python benchmarks/table.py --write"
 
 
+def test_begins_with_a_picture_and_the_shipped_weights(repo_root: Path, table: ModuleType) -> None:
+    opening = (repo_root / "README.md").read_text(encoding="utf-8").split("## Quick start")[0]
+    (picture,) = re.findall(r"!\[.+\]\((.+)\)", opening)
+    assert (repo_root / picture).stat().st_size < 300_000
+    assert "public\ndomain" in opening
+    assert opening.index(picture) < opening.index(table.quality())
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/inference.md", "docs/benchmark.md"])
+def test_links_lead_to_files(repo_root: Path, page: str) -> None:
+    links = re.findall(r"\]\(([^)#:]+)\)", (repo_root / page).read_text(encoding="utf-8"))
+    assert [link for link in links if not ((repo_root / page).parent / link).exists()] == []
+
+
 @pytest.mark.parametrize("page", ["README.md", "docs/training.md", "docs/inference.md", "docs/preprocessing.md", "docs/benchmark.md"])
 def test_scripts_and_options_that_are_named_exist(repo_root: Path, page: str) -> None:
     text = (repo_root / page).read_text(encoding="utf-8")

@@ -179,6 +179,7 @@ BAD: dict[str, tuple[str, Arrange]] = {
     "unknown flag": (r"unknown: --strenght 0\.5; did you mean --strength\?", lambda at, video: ["-i", video, "--strenght", "0.5"]),
     "output in no folder": (r"-o: cannot write", lambda at, video: ["-i", video, "-o", at / "no" / "out.mp4"]),
     "output is a folder": (r"this is a folder", lambda at, video: ["-i", video, "-o", (at / "folder.mp4").mkdir() or at / "folder.mp4"]),
+    "output is another folder": (r"output name ending in \.mp4.*, got a folder", lambda at, video: ["-i", video, "-o", at]),
     "output of another kind": (r"output name ending in", lambda at, video: ["-i", video, "-o", at / "out.txt"]),
     "codec not for the container": (r"\.webm", lambda at, video: ["-i", video, "-o", at / "out.webm", "--codec", "h264"]),
     "same input and output": (r"-o: expected another file", lambda at, video: ["-i", video, "-o", video]),

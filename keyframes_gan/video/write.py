@@ -206,7 +206,8 @@ class VideoWriter:
         """
         self.path = Path(path)
         if self.path.suffix.lower() not in CONTAINERS:
-            msg = f"{self.path}: expected an output name ending in {', '.join(CONTAINERS)}, got {self.path.suffix or 'no suffix'!r}"
+            got = "a folder" if self.path.is_dir() else repr(self.path.suffix) if self.path.suffix else "no suffix"
+            msg = f"{self.path}: expected an output name ending in {', '.join(CONTAINERS)}, got {got}"
             raise MediaError(msg)
         self.encoding = (encoding or Encoding()).chosen_for(self.path)
         self.reencoded: list[str] = []
