@@ -1,4 +1,4 @@
-"""Restoring in a process that does nothing else, which tells what the method costs: time, memory, multiply-accumulates."""
+"""Restoring, here or in a process that does nothing else, which tells what the method costs: time, memory, multiply-accumulates."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import tempfile
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
+from functools import cache
 from itertools import islice
 from pathlib import Path
 
@@ -16,7 +17,7 @@ import torch
 from keyframes_gan.benchmark.plan import LOSSLESS, SUFFIX
 from keyframes_gan.errors import UserError
 from keyframes_gan.pipeline.settings import Settings
-from keyframes_gan.pipeline.stream import build_restorer, restore_video
+from keyframes_gan.pipeline.stream import Outcome, build_restorer, restore_video
 from keyframes_gan.types import Restorer
 from keyframes_gan.video.compress import encode_frames
 from keyframes_gan.video.read import VideoReader
@@ -41,8 +42,24 @@ class Cost:
     macs_per_face: float | None = None
 
 
-def restore_apart(given: Path, target: Path, settings: Settings) -> tuple[Cost, list[str]]:
-    """Restore a clip in a process of its own; return what it cost, and what the pipeline had to say.
+def restore_here(given: Path, target: Path, settings: Settings) -> tuple[Cost, Outcome]:
+    """Restore a clip in this process, with a network that stays loaded for the next one; of what it cost only the time is known.
+
+    Raises:
+        UserError: it cannot be done.
+    """
+    restorer = _loaded(settings.restorer, settings.weights, settings.device, settings.precision)
+    outcome = restore_video(given, target, settings, restorer=restorer, progress=False)
+    return Cost(outcome.seconds), outcome
+
+
+@cache
+def _loaded(name: str, weights: str | None, device: str, precision: str) -> Restorer:
+    return build_restorer(Settings(restorer=name, weights=weights, device=device, precision=precision))
+
+
+def restore_apart(given: Path, target: Path, settings: Settings) -> tuple[Cost, Outcome]:
+    """Restore a clip in a process of its own; return what it cost, and what the pipeline did.
 
     Raises:
         UserError: it cannot be done, or the process was ended from outside.
@@ -55,19 +72,19 @@ def restore_apart(given: Path, target: Path, settings: Settings) -> tuple[Cost, 
             raise UserError(msg) from error
 
 
-def _restore(given: Path, target: Path, settings: Settings, threads: int) -> tuple[Cost, list[str]]:
+def _restore(given: Path, target: Path, settings: Settings, threads: int) -> tuple[Cost, Outcome]:
     """Do it here: a few frames to warm up, the clip, and then, since counting takes time and memory, the few frames once more."""
     cv2.setNumThreads(threads)
     restorer = build_restorer(settings)
     with tempfile.TemporaryDirectory() as folder:
         sample = Path(folder) / f"sample{SUFFIX}"
         _cut(given, sample)
-        few = replace(settings, references=(), no_face="copy")
+        few = replace(settings, references=(), keys=None, key_source=None, no_face="copy")
         aside = Path(folder) / f"restored{SUFFIX}"
         restore_video(sample, aside, few, restorer=restorer, progress=False)
         outcome = restore_video(given, target, settings, restorer=restorer, progress=False)
         on_gpu = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else 0
-        return Cost(outcome.seconds, resident_peak(), on_gpu or None, macs_per_face(sample, aside, few, restorer)), outcome.notes
+        return Cost(outcome.seconds, resident_peak(), on_gpu or None, macs_per_face(sample, aside, few, restorer)), outcome
 
 
 def resident_peak() -> int | None:

@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from keyframes_gan import report
+from keyframes_gan.benchmark.bars import judge
 from keyframes_gan.benchmark.plan import Case
-from keyframes_gan.benchmark.results import rate_curve, rate_grid, rate_series, results_grid, title
+from keyframes_gan.benchmark.results import rate_grid, results_grid, title
 from keyframes_gan.benchmark.run import Cell, Results
 from keyframes_gan.benchmark.score import Asked, Scores, columns, protocol_of, score
+from keyframes_gan.benchmark.totals import Series, rate_curve, rate_series
 from keyframes_gan.metrics import DEFAULT, METRICS
 from keyframes_gan.options.benchmark import ORIGINAL
 from keyframes_gan.report.charts import Axis, Line, line_chart
@@ -23,7 +25,7 @@ from keyframes_gan.video.read import probe
 INPUT, RESTORED = "input", "restored"
 STYLES = 8
 SHEET_PX = 160
-RATE_TEXT = "Bits of the degraded pictures; those of their key frames, and of photos given to the receiver, are counted."
+RATE_TEXT = "Bits of the degraded pictures; those of their key frames, and of photos and key frames sent beside them, are counted."
 FRAME_TEXT = "Dotted lines: key frames of the input."
 
 
@@ -41,9 +43,9 @@ def write_report(results: Results, path: Path) -> list[Path]:
         title=title(results),
         lead=f"{len(results.options.methods)} methods on {clips} clips; {around['date']}, commit {around['commit']}.",
         grids=(results_grid(results), *([rates] if rates is not None else [])),
-        charts=tuple(_rate_charts(results, dataset, scale) for dataset, scale in rate_series(results)),
+        charts=tuple(_rate_charts(results, series) for series in rate_series(results)),
         shows=tuple(_shown(results)),
-        facts=facts(around),
+        facts=(*((one.what, f"{one.verdict}: {one.told}") for one in judge(results)), *facts(around)),
     )
     return [*write_page(page, path), *(_sheet(show, path.with_name(f"close_ups_{at}.png")) for at, show in enumerate(page.shows, 1))]
 
@@ -138,19 +140,18 @@ def _video_row(name: str, outcome: Scores | str | None, known: Mapping[str, Scor
     return Row((name,), values, gains)
 
 
-def _rate_charts(results: Results, dataset: str, scale: int) -> ChartGroup:
+def _rate_charts(results: Results, series: Series) -> ChartGroup:
     """Return rate against quality for a data set, a chart for every metric that could be taken."""
     charts = []
     for column in results.columns:
         lines = []
         for style, method in enumerate(results.options.methods):
-            points = rate_curve(results, dataset, scale, method, column.key)
+            points = rate_curve(results, series, method, column.key)
             lines += [Line(method, tuple(points), style % STYLES)] if points else []
         if lines:
             label = column.heading.removesuffix(column.arrow).strip()
             charts.append(Chart(column.heading, line_chart(lines, Axis("kbit/s", log=True), Axis(label))))
-    name = dataset if scale == 1 else f"{dataset}, reduced {scale} times"
-    return ChartGroup(f"Rate against quality: {name}", tuple(charts), _legend(results.options.methods), RATE_TEXT)
+    return ChartGroup(f"Rate against quality: {series.name}", tuple(charts), _legend(results.options.methods), RATE_TEXT)
 
 
 def _shown(results: Results) -> Iterable[Show]:

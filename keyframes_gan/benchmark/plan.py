@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections import deque
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -11,13 +13,15 @@ from keyframes_gan.errors import OptionsError, UserError
 from keyframes_gan.measure.pairs import find_videos
 from keyframes_gan.options.benchmark import Benchmark, Degradation, PairedSet, PortraitSet, VideoSet
 from keyframes_gan.portrait import portrait_clip
-from keyframes_gan.video.compress import encode_frames
-from keyframes_gan.video.read import probe
+from keyframes_gan.preprocess.layout import save_picture
+from keyframes_gan.video.compress import encode_again, encode_frames
+from keyframes_gan.video.read import VideoReader, count_frames, probe
 from keyframes_gan.video.write import Encoding
 
 LOSSLESS = Encoding(codec="ffv1", pixel_format="bgr0")
 """What everything made here is kept in, so that only the method is measured and not one more compression."""
 SUFFIX = ".mkv"
+PHOTO = "photo.jpg"
 PORTRAIT_RATE = Fraction(25)
 
 
@@ -26,7 +30,7 @@ class Case:
     """One clip in one degradation.
 
     `made`: how it is degraded, None where `given` was degraded elsewhere. `folder` holds everything that is made of it. `scale`: how many
-    times smaller the degraded clip is.
+    times smaller the degraded clip is. `photo`: a picture of the source video that is not in the clip.
     """
 
     dataset: str
@@ -37,6 +41,7 @@ class Case:
     made: Degradation | None
     folder: Path
     scale: int = 1
+    photo: Path | None = None
 
     @property
     def name(self) -> str:
@@ -60,19 +65,51 @@ def find_cases(options: Benchmark, work: Path, root: Path) -> list[Case]:
         if isinstance(dataset, PairedSet):
             cases += _paired(name, dataset, work, root)
             continue
-        originals = _portraits(dataset, work / name) if isinstance(dataset, PortraitSet) else _videos(name, dataset, root)
+        originals = _portraits(dataset, work / name) if isinstance(dataset, PortraitSet) else _videos(name, dataset, work / name, root)
         for clip, original in originals.items():
-            for degradation, how in options.degradations.items():
-                folder = work / name / clip / degradation
-                cases.append(Case(name, clip, degradation, original, folder / "given.mp4", how, folder, how.scale))
+            photo = original.with_name(PHOTO)
+            for degradation in options.degradations_of(name):
+                how, folder = options.degradations[degradation], work / name / clip / degradation
+                given = folder / ("given.mp4" if how.codec != "vp9" else "given.webm")
+                cases.append(Case(name, clip, degradation, original, given, how, folder, how.scale, photo if photo.is_file() else None))
     for case in cases:
         _check_size(case, options.measure.size)
     return cases
 
 
-def _videos(name: str, dataset: VideoSet, root: Path) -> dict[str, Path]:
+def _videos(name: str, dataset: VideoSet, folder: Path, root: Path) -> dict[str, Path]:
+    """Return the videos, those of which a part is wanted cut to that part."""
     found = find_videos(root / Path(dataset.root).expanduser(), f"datasets:{name}:root")
-    return dict(list(found.items())[: dataset.limit])
+    chosen = dict(list(found.items())[: dataset.limit])
+    if dataset.frames is None and not dataset.spare_seconds:
+        return chosen
+    return {clip: _cut(path, dataset, folder / clip) for clip, path in chosen.items()}
+
+
+def _cut(source: Path, dataset: VideoSet, folder: Path) -> Path:
+    """Write the wanted part of a video, losslessly, and the photo from its end; return the part.
+
+    Raises:
+        UserError: nothing is left of it.
+    """
+    path = folder / "original.mp4"
+    asked = {"frames": dataset.frames, "spare_seconds": dataset.spare_seconds}
+    wanted = cache.fingerprint({"source": cache.content(source), **asked, "code": cache.code(cache.VIDEO_CODE)})
+    if cache.known(path, wanted) is not None:
+        return path
+    folder.mkdir(parents=True, exist_ok=True)
+    count = count_frames(source)
+    kept = count - math.ceil(dataset.spare_seconds * probe(source).rate)
+    if kept < 1:
+        msg = f"spare_seconds: expected less than the length of {source} ({count} frames), got {dataset.spare_seconds}"
+        raise OptionsError(msg)
+    encode_again(source, path, Encoding(crf=0, preset="ultrafast", threads=1, steady=True), frames=min(kept, dataset.frames or kept))
+    if dataset.spare_seconds:
+        with VideoReader(source) as reader:
+            (last,) = deque(reader, maxlen=1)
+        save_picture(folder / PHOTO, last.rgb)
+    cache.note(path, wanted, {})
+    return path
 
 
 def _paired(name: str, dataset: PairedSet, work: Path, root: Path) -> list[Case]:
@@ -108,15 +145,15 @@ def _scale(original: Path, given: Path) -> int:
 
 def _portraits(dataset: PortraitSet, folder: Path) -> dict[str, Path]:
     """Make the clips that are not there yet, losslessly."""
-    found = {}
+    found, size = {}, (dataset.size, dataset.height or dataset.size)
     for clip, zoom in dataset.zooms.items():
         path = folder / clip / f"original{SUFFIX}"
         wanted = cache.fingerprint(
-            {"frames": dataset.frames, "size": dataset.size, "zoom": zoom, "code": cache.code(("keyframes_gan/portrait.py",))}
+            {"frames": dataset.frames, "size": size, "zoom": zoom, "code": cache.code(("keyframes_gan/portrait.py",))}
         )
         if cache.known(path, wanted) is None:
             path.parent.mkdir(parents=True, exist_ok=True)
-            pictures = portrait_clip(dataset.frames, (dataset.size, dataset.size), zoom)
+            pictures = portrait_clip(dataset.frames, size, zoom)
             encode_frames(pictures, path, rate=PORTRAIT_RATE, encoding=LOSSLESS)
             cache.note(path, wanted, {})
         found[clip] = path

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field, replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -12,33 +13,37 @@ import cv2
 
 from keyframes_gan import weights
 from keyframes_gan.benchmark import cache
-from keyframes_gan.benchmark.apart import Cost, restore_apart
+from keyframes_gan.benchmark.apart import Cost, restore_apart, restore_here
 from keyframes_gan.benchmark.plan import LOSSLESS, SUFFIX, Case
 from keyframes_gan.errors import UserError
+from keyframes_gan.keyframes.sent import KeyPlan
 from keyframes_gan.measure.pairs import SUFFIXES
 from keyframes_gan.options import plain
-from keyframes_gan.options.benchmark import BicubicMethod, FilterMethod, FolderMethod, InputMethod, Method, RestorerMethod
+from keyframes_gan.options.benchmark import BicubicMethod, Degradation, FilterMethod, FolderMethod, InputMethod, Method, RestorerMethod
 from keyframes_gan.pipeline.settings import Finish, Settings
 from keyframes_gan.types import Frame
 from keyframes_gan.upscale import resized
 from keyframes_gan.video.compress import encode_again
 from keyframes_gan.video.filters import filtered
-from keyframes_gan.video.read import VideoReader
+from keyframes_gan.video.read import VideoReader, probe
 from keyframes_gan.video.write import Encoding, VideoWriter
 
 BITS_PER_BYTE = 8
+PHOTO_MARK = "{photo}"
 
 
 @dataclass(frozen=True)
 class Product:
     """What a method made of a case.
 
-    `photo_bits`: of the photos that the receiver was given beside the video. `notes`: what the pipeline had to say.
+    `photo_bits`: of the photos that the receiver was given beside the video, `sent_bits`: of the high-quality key frames. `notes`: what the
+    pipeline had to say.
     """
 
     path: Path
     cost: Cost = field(default_factory=Cost)
     photo_bits: int = 0
+    sent_bits: int = 0
     notes: tuple[str, ...] = ()
 
 
@@ -55,17 +60,25 @@ def degrade(case: Case) -> None:
         return
     case.folder.mkdir(parents=True, exist_ok=True)
     if case.scale == 1:
-        made = case.made
-        encode_again(case.original, case.given, Encoding(crf=made.crf, preset=made.preset, threads=1, steady=True, gop=made.gop))
+        encode_again(case.original, case.given, _encoding(case.made, case.original))
     else:
         with VideoReader(case.original) as reader:
             size = reader.info.width // case.scale, reader.info.height // case.scale
-            encoding = Encoding(crf=case.made.crf, preset=case.made.preset, threads=1, steady=True, gop=case.made.gop)
-            _write(_sized(reader, size, cv2.INTER_AREA), case.given, reader, encoding)
+            _write(_sized(reader, size, cv2.INTER_AREA), case.given, reader, _encoding(case.made, case.original))
     cache.note(case.given, wanted, {})
 
 
-def produce(case: Case, name: str, method: Method, *, device: str, root: Path) -> Product:
+def _encoding(made: Degradation, original: Path) -> Encoding:
+    """Return how the encoder is set; a limited rate goes by the pictures' size."""
+    common = Encoding(codec=made.codec, preset=made.preset, threads=1, steady=True, gop=made.gop)
+    if made.crf is not None:
+        return replace(common, crf=made.crf)
+    info = probe(original)
+    pixels = (info.width // made.scale) * (info.height // made.scale)
+    return replace(common, bitrate=round((made.bits_per_pixel or 0) * pixels * info.rate))
+
+
+def produce(case: Case, name: str, method: Method, *, device: str, root: Path, costs: bool = True) -> Product:
     """Return what the method `name` makes of a degraded case; made now, unless it is there already.
 
     Args:
@@ -74,6 +87,7 @@ def produce(case: Case, name: str, method: Method, *, device: str, root: Path) -
         method: what to do.
         device: where restorers run.
         root: where relative paths of the options start.
+        costs: give a restorer a process of its own, to tell what it takes besides time.
 
     Raises:
         UserError: it cannot be done; the message says why.
@@ -86,10 +100,10 @@ def produce(case: Case, name: str, method: Method, *, device: str, root: Path) -
     wanted = cache.fingerprint(_ingredients(case, method, root))
     told = cache.known(target, wanted)
     if told is None:
-        told = _make(case, method, target, device=device, root=root)
+        told = _make(case, method, target, device=device, root=root, costs=costs)
         cache.note(target, wanted, told)
     bits = sum(path.stat().st_size * BITS_PER_BYTE for path in photos_of(case, method, root))
-    return Product(target, Cost(**told["cost"]), bits, tuple(told["notes"]))
+    return Product(target, Cost(**told["cost"]), bits, told.get("sent_bits", 0), tuple(told["notes"]))
 
 
 def photos_of(case: Case, method: Method, root: Path) -> tuple[Path, ...]:
@@ -100,6 +114,9 @@ def photos_of(case: Case, method: Method, root: Path) -> tuple[Path, ...]:
     """
     if not isinstance(method, RestorerMethod):
         return ()
+    if case.photo is None and any(PHOTO_MARK in pattern for pattern in method.photos):
+        msg = f"photos: expected the data set {case.dataset} to have spare_seconds, which {PHOTO_MARK} comes from"
+        raise UserError(msg)
     paths = tuple(root / Path(_filled(pattern, case)).expanduser() for pattern in method.photos)
     for path in paths:
         if not path.is_file():
@@ -116,14 +133,16 @@ def _ingredients(case: Case, method: Method, root: Path) -> dict[str, object]:
     file = Path(method.weights).expanduser() if method.weights else None
     own = weights.digest(root / file) if file is not None and (root / file).is_file() else None
     photos = [weights.digest(path) for path in photos_of(case, method, root)]
-    return {**parts, "weights": own, "photos": photos, "code": cache.code(cache.RESTORING_CODE)}
+    original = cache.content(case.original) if method.keys else None
+    return {**parts, "weights": own, "photos": photos, "original": original, "code": cache.code(cache.RESTORING_CODE)}
 
 
-def _make(case: Case, method: Method, target: Path, *, device: str, root: Path) -> dict[str, Any]:
+def _make(case: Case, method: Method, target: Path, *, device: str, root: Path, costs: bool) -> dict[str, Any]:
     """Write the product, and return what that cost, and what there is to say."""
     if isinstance(method, RestorerMethod):
-        cost, notes = restore_apart(case.given, target, settings_of(method, case, device=device, root=root))
-        return {"cost": asdict(cost), "notes": notes}
+        restore = restore_apart if costs else restore_here
+        cost, outcome = restore(case.given, target, settings_of(method, case, device=device, root=root))
+        return {"cost": asdict(cost), "notes": outcome.notes, "sent_bits": outcome.key_bits}
     start = time.perf_counter()
     with VideoReader(case.given) as reader:
         frames = filtered(case.given, method.filter) if isinstance(method, FilterMethod) else reader
@@ -144,6 +163,8 @@ def settings_of(method: RestorerMethod, case: Case, *, device: str, root: Path) 
         max_keyframes=method.max_keyframes,
         policy=method.policy,
         references=photos_of(case, method, root),
+        keys=KeyPlan(Fraction(str(method.keys.every)), method.keys.quality) if method.keys else None,
+        key_source=case.original if method.keys else None,
         detector=method.detector,
         every=method.detect_every,
         smoothing=method.smoothing,
@@ -186,6 +207,7 @@ def _made_elsewhere(case: Case, method: FolderMethod, root: Path) -> Path:
 
 
 def _filled(pattern: str, case: Case) -> str:
+    pattern = pattern.replace(PHOTO_MARK, str(case.photo))
     for name in ("dataset", "degradation", "clip"):
         pattern = pattern.replace(f"{{{name}}}", getattr(case, name))
     return pattern

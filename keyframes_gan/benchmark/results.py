@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from keyframes_gan import report
+from keyframes_gan.benchmark.bars import judge
 from keyframes_gan.benchmark.run import Cell, Results
-from keyframes_gan.benchmark.score import Scores, Statistics, total
+from keyframes_gan.benchmark.totals import (
+    GPU_MEMORY,
+    MACS,
+    MEMORY,
+    RATE,
+    SPEED,
+    costs,
+    has_rate,
+    kbit_per_second,
+    mean_bd_rate,
+    rate_series,
+    total_of,
+)
 from keyframes_gan.options import plain
 from keyframes_gan.options.benchmark import PairedSet
 from keyframes_gan.report.grid import Column, Grid, Row, csv_rows, latex, markdown
-from keyframes_gan.report.rates import MINIMUM_POINTS, Point, RateError, bd_rate
 
 FORMAT_VERSION = 1
 SCREEN_WIDTH = 160
 HEADS = ("data set", "degradation", "method")
-RATE = Column("kbit_per_second", "rate", "kbit/s", None, 1, summary="bits of the degraded pictures, key frames and photos included")
-SPEED = Column("frames_per_second", "speed", "frames/s", None, 1, summary="whole pipeline, decoding and encoding included")
-MEMORY = Column("peak_mb", "peak memory", "MB", None, 0, summary="of the process that restores, largest of all clips")
-GPU_MEMORY = Column("gpu_peak_mb", "GPU memory", "MB", None, 0, summary="most that PyTorch had taken, largest of all clips")
-MACS = Column("gmac_per_face", "cost", "GMAC/face", None, 1, summary="multiply-accumulates of the networks for one face in one frame")
 FACTS = (RATE, SPEED, MEMORY, GPU_MEMORY, MACS)
 BLANK_COST = "peak memory and cost are taken of restorers alone; filters share the benchmark's process and have no network"
 
@@ -33,7 +40,7 @@ def results_grid(results: Results) -> Grid:
     for dataset in results.options.datasets:
         for degradation in results.options.degradations_of(dataset):
             group = [cell for cell in results.cells if (cell.case.dataset, cell.case.degradation) == (dataset, degradation)]
-            rows += [_row(results, (dataset, degradation, method), group) for method in results.options.methods]
+            rows += [_row(results, (dataset, degradation, method), group) for method in results.options.methods_for(degradation)]
             rows += _published(results, dataset, degradation)
     facts = [column for column in FACTS if any(row.values.get(column.key) is not None for row in rows)]
     hints = (BLANK_COST,) if MEMORY in facts or MACS in facts else ()
@@ -42,50 +49,23 @@ def results_grid(results: Results) -> Grid:
 
 def rate_grid(results: Results) -> Grid | None:
     """Return the BD-rates against the baseline: the mean over the clips of a data set; None where there are not enough rates."""
-    columns = tuple(Column(one.key, one.label, "% bits", False, 1, summary=one.summary) for one in results.columns if _has_rate(one))
+    series = rate_series(results)
+    shown = [one for one in results.columns if any(has_rate(results, one, each) for each in series)]
+    columns = tuple(Column(one.key, one.label, "% bits", False, 1, summary=one.summary) for one in shown)
     rows = []
-    for dataset, scale in rate_series(results):
-        for method in results.options.methods:
+    for each in series:
+        for method in each.methods(results):
             if method == results.options.anchor:
                 continue
             values, reasons = {}, []
-            for column in results.columns:
-                if _has_rate(column):
-                    values[column.key], reason = _mean_bd_rate(results, dataset, scale, method, column)
+            for column in shown:
+                if has_rate(results, column, each):
+                    values[column.key], reason = mean_bd_rate(results, each, method, column)
                     reasons += [f"{column.label}: {reason}"] if reason else []
-            name = dataset if scale == 1 else f"{dataset}, reduced {scale} times"
-            rows.append(Row((name, method), values, {}, note="; ".join(reasons)))
+            rows.append(Row((each.name, method), values, {}, note="; ".join(reasons)))
     if not rows or not columns:
         return None
     return Grid(f"Bits for the same quality as {results.options.anchor} (BD-rate)", ("data set", "method"), columns, tuple(rows))
-
-
-def rate_series(results: Results) -> list[tuple[str, int]]:
-    """Return for which data sets and reductions there are enough rates for a curve."""
-    found = []
-    for name, dataset in results.options.datasets.items():
-        if isinstance(dataset, PairedSet):
-            continue
-        scales = [one.scale for one in results.options.degradations.values()]
-        found += [(name, scale) for scale in dict.fromkeys(scales) if scales.count(scale) >= MINIMUM_POINTS]
-    return found
-
-
-def rate_curve(results: Results, dataset: str, scale: int, method: str, key: str, clip: str | None = None) -> list[Point]:
-    """Return (kbit/s, value of the metric `key`) for every rate, ascending, over all clips of a data set or for one of them."""
-    points = []
-    for degradation, made in results.options.degradations.items():
-        if made.scale != scale:
-            continue
-        cells = [
-            cell for cell in results.cells if (cell.case.dataset, cell.case.degradation, cell.method) == (dataset, degradation, method)
-        ]
-        cells = [cell for cell in cells if clip is None or cell.case.clip == clip]
-        value = _total(key, cells).mean
-        rate = _kbit_per_second(cells)
-        if value is not None and rate is not None:
-            points.append((rate, value))
-    return sorted(points)
 
 
 def print_results(results: Results) -> None:
@@ -105,6 +85,8 @@ def write_results(results: Results, output: Path) -> list[Path]:
     text = f"# {title(results)}\n\n{markdown(grid)}"
     if rates is not None:
         text += f"\n## {rates.title}\n\n{markdown(rates)}"
+    if results.options.bars:
+        text += "\n## Bars\n\n" + "".join(f"- {one.verdict}: {one.what}: {one.told}\n" for one in judge(results))
     return [
         report.write_bytes(text.encode(), output / "table.md"),
         report.write_csv(output / "table.csv", *csv_rows(grid)),
@@ -130,6 +112,7 @@ def as_json(results: Results, grid: Grid, rates: Grid | None) -> dict[str, Any]:
         "baseline": results.options.anchor,
         "rows": [_row_json(results, row) for row in grid.rows],
         "bd_rate": [dict(zip(rates.heads, row.names, strict=True)) | {"percent": row.values} for row in rates.rows] if rates else [],
+        "bars": [one.as_json() for one in judge(results)],
         "clips": [_cell_json(cell) for cell in results.cells],
     }
 
@@ -141,37 +124,16 @@ def _row(results: Results, names: tuple[str, str, str], group: Sequence[Cell]) -
     if failure:
         return Row(names, {}, {}, failure=failure)
     base = [cell for cell in group if cell.method == results.options.anchor]
-    values = {column.key: _total(column.key, mine).mean for column in results.columns}
+    values = {column.key: total_of(column.key, mine).mean for column in results.columns}
     gains: dict[str, float | None] = {}
     if names[2] != results.options.anchor and not any(cell.failure for cell in base):
         for column in results.columns:
-            gains[column.key] = _gain(column, values[column.key], _total(column.key, base).mean)
+            gains[column.key] = _gain(column, values[column.key], total_of(column.key, base).mean)
     if not isinstance(results.options.datasets[names[0]], PairedSet):
-        values[RATE.key] = _kbit_per_second(mine)
-    values |= _costs(mine)
+        values[RATE.key] = kbit_per_second(mine)
+    values |= costs(mine)
     notes = dict.fromkeys(f"{cell.case.clip}: {note}" for cell in mine for note in cell.notes)
     return Row(names, values, gains, note="; ".join(notes))
-
-
-def _costs(cells: Sequence[Cell]) -> dict[str, float | None]:
-    """Return speed over all clips, memory on the one that took most, multiply-accumulates on average over the clips that tell them."""
-    frames = sum(cell.frames for cell in cells)
-    seconds = _known([cell.cost.seconds for cell in cells])
-    resident = _known([cell.cost.peak_bytes for cell in cells])
-    on_gpu = _known([cell.cost.gpu_peak_bytes for cell in cells])
-    macs = [cell.cost.macs_per_face for cell in cells if cell.cost.macs_per_face is not None]
-    return {
-        SPEED.key: frames / sum(seconds) if seconds else None,
-        MEMORY.key: max(resident) / 1e6 if resident else None,
-        GPU_MEMORY.key: max(on_gpu) / 1e6 if on_gpu else None,
-        MACS.key: sum(macs) / len(macs) / 1e9 if macs else None,
-    }
-
-
-def _known(values: Sequence[float | None]) -> list[float]:
-    """Return the values; none of them where one is not known."""
-    known = [value for value in values if value is not None]
-    return known if len(known) == len(values) else []
 
 
 def _published(results: Results, dataset: str, degradation: str) -> list[Row]:
@@ -190,41 +152,10 @@ def _gain(column: Column, value: float | None, base: float | None) -> float | No
     return value - base if column.higher_is_better else base - value
 
 
-def _scores(cells: Iterable[Cell]) -> list[Scores]:
-    return [cell.scores for cell in cells if cell.scores is not None]
-
-
-def _total(key: str, cells: Iterable[Cell]) -> Statistics:
-    return total(key, _scores(cells))
-
-
-def _kbit_per_second(cells: Sequence[Cell]) -> float | None:
-    """Return the bits of all clips over their duration."""
-    duration = sum(cell.duration for cell in cells)
-    return sum(cell.bits for cell in cells) / duration / 1000 if duration else None
-
-
-def _has_rate(column: Column) -> bool:
-    return column.higher_is_better is not None and column.reason is None
-
-
-def _mean_bd_rate(results: Results, dataset: str, scale: int, method: str, column: Column) -> tuple[float | None, str]:
-    """Return the mean over the clips, or why there is none."""
-    clips = dict.fromkeys(cell.case.clip for cell in results.cells if cell.case.dataset == dataset)
-    values = []
-    for clip in clips:
-        curves = [rate_curve(results, dataset, scale, one, column.key, clip) for one in (results.options.anchor, method)]
-        try:
-            values.append(bd_rate(*curves, higher_is_better=bool(column.higher_is_better)))
-        except RateError as error:
-            return None, f"{clip}: {error}"
-    return sum(values) / len(values), ""
-
-
 def _row_json(results: Results, row: Row) -> dict[str, Any]:
     names = dict(zip(("dataset", "degradation", "method"), row.names, strict=True))
     cells = [cell for cell in results.cells if (cell.case.dataset, cell.case.degradation, cell.method) == row.names]
-    measured = {column.key: asdict(_total(column.key, cells)) for column in results.columns} if cells and not row.failure else {}
+    measured = {column.key: asdict(total_of(column.key, cells)) for column in results.columns} if cells and not row.failure else {}
     return {**names, "values": row.values, "gains": row.gains, "statistics": measured, "source": row.source, "failure": row.failure}
 
 
@@ -239,6 +170,7 @@ def _cell_json(cell: Cell) -> dict[str, Any]:
         "bits": cell.bits,
         "key_frame_bits": cell.key_bits,
         "photo_bits": cell.photo_bits,
+        "sent_key_bits": cell.sent_bits,
         **asdict(cell.cost),
         "notes": cell.notes,
         "metrics": {name: one.value for name, one in cell.scores.metrics.items()} if cell.scores else {},

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from rich.console import Console
@@ -35,8 +35,9 @@ THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"
 class Cell:
     """One method on one case.
 
-    `bits`: of the degraded clip's pictures, its key frames included, and of the photos that the method was given; `key_bits` those of the
-    key frames alone. `duration`: of the clip in seconds; `cost`: what the method took.
+    `bits`: of the degraded clip's pictures, its key frames included, of the photos that the method was given, and of the high-quality key
+    frames that were sent beside; `key_bits` those of the clip's key frames alone. `duration`: of the clip in seconds; `cost`: what the
+    method took.
     """
 
     case: Case
@@ -46,6 +47,7 @@ class Cell:
     bits: int
     key_bits: int
     photo_bits: int = 0
+    sent_bits: int = 0
     cost: Cost = field(default_factory=Cost)
     notes: tuple[str, ...] = ()
     product: Path | None = None
@@ -64,8 +66,9 @@ class Results:
 
     @property
     def complete(self) -> bool:
-        """Whether every method could be measured on every case."""
-        return not any(cell.failure for cell in self.cells)
+        """Whether every method could be measured on every case, but for those that are optional."""
+        methods = self.options.methods
+        return not any(cell.failure and not getattr(methods[cell.method], "optional", False) for cell in self.cells)
 
 
 def run(options: Benchmark, output: Path, *, root: Path, jobs: int = 1, progress: bool = True) -> Results:
@@ -93,7 +96,7 @@ def run(options: Benchmark, output: Path, *, root: Path, jobs: int = 1, progress
     done: dict[Case, list[Cell]] = {}
     bar = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*bar, console=Console(stderr=True), disable=not progress) as drawn:
-        task = drawn.add_task(options.name, total=len(cases) * len(options.methods))
+        task = drawn.add_task(options.name, total=sum(len(options.methods_for(case.degradation)) for case in cases))
 
         def tick(name: str, count: int = 1) -> None:
             drawn.update(task, description=name, advance=count)
@@ -111,23 +114,25 @@ def do_case(case: Case, options: Benchmark, asked: Asked, root: Path, tick: Tick
         degrade(case)
         info, cost = probe(case.original), stream_cost(case.given)
     except UserError as error:
-        return [Cell(case, name, 0, 0.0, 0, 0, failure=str(error)) for name in options.methods]
+        return [Cell(case, name, 0, 0.0, 0, 0, failure=str(error)) for name in options.methods_for(case.degradation)]
     products, failures = _produced(case, options, root, tick)
-    outcomes = score(case.original, {name: product.path for name, product in products.items()}, asked, folder=case.folder)
+    taken = replace(asked, metrics=tuple(dict.fromkeys(options.measure.taken(case.degradation))))
+    outcomes = score(case.original, {name: product.path for name, product in products.items()}, taken, folder=case.folder)
     duration = float(cost.frames / info.rate)
     cells = []
-    for name in options.methods:
+    for name in options.methods_for(case.degradation):
         product, outcome = products.get(name), outcomes.get(name, failures.get(name, ""))
-        photo_bits = product.photo_bits if product else 0
+        photo_bits, sent_bits = (product.photo_bits, product.sent_bits) if product else (0, 0)
         cells.append(
             Cell(
                 case=case,
                 method=name,
                 frames=cost.frames,
                 duration=duration,
-                bits=cost.bits + photo_bits,
+                bits=cost.bits + photo_bits + sent_bits,
                 key_bits=cost.key_bits,
                 photo_bits=photo_bits,
+                sent_bits=sent_bits,
                 cost=product.cost if product else Cost(),
                 notes=product.notes if product else (),
                 product=product.path if product else None,
@@ -143,9 +148,9 @@ def _produced(case: Case, options: Benchmark, root: Path, tick: Tick | None) -> 
     case.folder.mkdir(parents=True, exist_ok=True)
     products: dict[str, Product] = {}
     failures: dict[str, str] = {}
-    for name, method in options.methods.items():
+    for name, method in options.methods_for(case.degradation).items():
         try:
-            products[name] = produce(case, name, method, device=options.device, root=root)
+            products[name] = produce(case, name, method, device=options.device, root=root, costs=options.measure.costs)
         except UserError as error:
             failures[name] = str(error)
         if tick:
