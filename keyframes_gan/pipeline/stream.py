@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from keyframes_gan.types import Restorer, RestorerSpec, Tracking
 
 LOOK_AHEAD = 15
+PHOTO_FACE = 40
+"""Width in pixels of the smallest face that is looked for in images: there is no other frame in which it may be larger."""
 
 
 @dataclass
@@ -153,13 +155,14 @@ def weights_digest(settings: Settings, restorer: Restorer) -> str | None:
     return weights.digest(weights.locate(settings.weights or restorer.spec.weights))
 
 
-def build_detector(settings: Settings) -> Detector:
-    """Return what finds faces.
+def build_detector(settings: Settings, *, photos: bool = False) -> Detector:
+    """Return what finds faces, in `photos` smaller ones too.
 
     Raises:
         UserError: there is none of that name.
     """
-    return detectors.find(settings.detector)(device=settings.device)
+    make = detectors.find(settings.detector)
+    return make(min_face=PHOTO_FACE, device=settings.device) if photos else make(device=settings.device)
 
 
 def face_stream(settings: Settings, spec: RestorerSpec, detector: Detector, clock: Stopwatch) -> FaceStream:
@@ -239,14 +242,15 @@ def restore_video(
     check_targets(source if isinstance(source, Path) else None, targets)
     reader = reader_of(source, any_size=not settings.has_aligned and not any(map(is_video, (target, baseline, compare))))
     restorer = restorer or build_restorer(settings)
-    if as_images(reader, target) and settings.every is None:
+    photos = as_images(reader, target)
+    if photos and settings.every is None:
         settings = replace(settings, every=1)  # one photo says little about where the faces of the next are
-    detector = build_detector(settings)
+    detector = build_detector(settings, photos=photos)
     stream = AlignedStream() if settings.has_aligned else face_stream(settings, restorer.spec, detector, clock)
     album = PhotoAlbum(settings.references, detector)
     outcome = Outcome(reader.path, target, settings.restorer)
     with reader, ctrl_c_ends(reader):
-        settings = replace(settings, finish=settings.finish.settled(restorer.spec, reader.info, photos=as_images(reader, target)))
+        settings = replace(settings, finish=settings.finish.settled(restorer.spec, reader.info, photos=photos))
         framing = WholeFraming.of(restorer.spec, reader.info) if settings.has_aligned else None
         cards = None if faces is None else cards_of(reader, faces, settings)
         compositor = Compositor(restorer, settings, album, clock, framing=framing, cards=cards)

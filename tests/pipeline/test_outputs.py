@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import pytest
 
 import video_inference
 from keyframes_gan.errors import MediaError, UserError, run_door
-from keyframes_gan.pipeline import arguments, door
+from keyframes_gan.pipeline import arguments, door, stream
 from keyframes_gan.pipeline.settings import Finish, Settings
 from keyframes_gan.pipeline.stream import restore_video
 from keyframes_gan.types import FaceClip
@@ -159,3 +160,24 @@ def test_images_of_several_sizes(source: Path, tmp_path: Path, moving: Any) -> N
         assert (places["faces"] / name / f"{name}_faces_overview.png").is_file()
     with pytest.raises(MediaError, match=r"c\.png: is 160x100, expected 128x96 as the first image"):
         restore_video(folder, tmp_path / "out.mkv", settings(), progress=False)
+
+
+def test_in_images_smaller_faces_are_looked_for_and_in_each(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moving: Any
+) -> None:
+    asked: list[tuple[bool, int | None]] = []
+    build = stream.build_detector
+
+    def built(settings: Settings, *, photos: bool = False) -> Any:
+        detector: Any = build(settings, photos=photos)
+        assert detector.min_face == (40 if photos else 64)
+        asked.append((photos, settings.every))
+        return detector
+
+    monkeypatch.setattr(stream, "build_detector", built)
+    cv2.imwrite(str(tmp_path / "a.png"), moving(1, SIZE)[0])
+    restore_video(tmp_path / "a.png", tmp_path / "b.png", settings(), progress=False)
+    restore_video(tmp_path / "a.png", tmp_path / "b.png", replace(settings(), every=3), progress=False)
+    restore_video(tmp_path / "a.png", tmp_path / "b.mkv", settings(), progress=False)
+    restore_video(source, tmp_path / "b.mkv", settings(), progress=False)
+    assert asked == [(True, 1), (True, 3), (False, None), (False, None)]
