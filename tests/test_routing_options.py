@@ -8,7 +8,7 @@ import pytest
 
 from keyframes_gan import options
 from keyframes_gan.errors import OptionsError
-from keyframes_gan.options.routed import Steadiness
+from keyframes_gan.options.routed import Routing, Steadiness
 
 
 def test_the_shipped_file_has_the_published_bands(repo_root: Path) -> None:
@@ -26,6 +26,7 @@ def test_the_shipped_file_has_the_published_bands(repo_root: Path) -> None:
     assert (steady.centre.min_cutoff, steady.centre.beta, steady.centre.d_cutoff) == (1.2, 0.007, 1.0)
     assert (steady.size.min_cutoff, steady.size.beta, steady.size.d_cutoff) == (1.0, 0.010, 1.0)
     assert steady == Steadiness()
+    assert routing.min_identity == Routing.model_fields["min_identity"].default == 0.97
 
 
 EXPERTS = "experts: {T: {restorer: none}}\n"
@@ -49,6 +50,7 @@ EXPERTS = "experts: {T: {restorer: none}}\n"
         (EXPERTS + "bands: [{from_px: 0, expert: T}]\nsteadiness: {box_life: 51}\n", "box_life: expected less than"),
         (EXPERTS + "bands: [{from_px: 0, expert: T}]\nsteadiness: {size: {min_cutoff: 0, beta: 0, d_cutoff: 1}}\n", "size.min_cutoff: exp"),
         (EXPERTS + "bands: [{from_px: 0, expert: T}]\nsteadiness: {centre: {min_cutoff: 1}}\n", "centre.beta: missing"),
+        (EXPERTS + "bands: [{from_px: 0, expert: T}]\nmin_identity: 97\n", "min_identity: expected less than"),
         ("", "empty file"),
     ],
 )

@@ -19,10 +19,13 @@ from keyframes_gan.report.charts import Axis, Line, line_chart
 from keyframes_gan.report.evidence import gather
 from keyframes_gan.report.grid import Column, Grid, Row
 from keyframes_gan.report.page import Chart, ChartGroup, Page, Show, write_page
+from keyframes_gan.report.people import people_grid
 from keyframes_gan.video.packets import stream_cost
 from keyframes_gan.video.read import probe
 
 INPUT, RESTORED = "input", "restored"
+TOLD_APART = ("routes", "identity")
+"""What of a pass stands in a table of its own."""
 STYLES = 8
 SHEET_PX = 160
 RATE_TEXT = "Bits of the degraded pictures; those of their key frames, and of photos and key frames sent beside them, are counted."
@@ -95,12 +98,14 @@ def video_report(
     cost = stream_cost(given)
     evidence = gather(versions if original is None else {ORIGINAL: original, **versions}, before=INPUT, after=RESTORED)
     protocol = protocol_of(asked, 1)
+    about = about or {}
+    people = people_grid(about)
     page = Page(
         title=restored.name,
         lead=f"{given.name} restored, {cost.frames} frames; {protocol['date']}, commit {protocol['commit']}.",
-        grids=(Grid("Scores", ("version",), shown, rows, INPUT),),
+        grids=(Grid("Scores", ("version",), shown, rows, INPUT), *([people] if people is not None else [])),
         shows=(Show("Pictures", evidence, _curves(curves, shown, cost.key_frames)),),
-        facts=(*facts(about or {}), *facts(protocol)),
+        facts=(*facts({name: value for name, value in about.items() if name not in TOLD_APART}), *facts(protocol)),
     )
     return write_page(page, path)
 

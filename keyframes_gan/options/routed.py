@@ -83,7 +83,8 @@ class Routing(Section):
     """The whole file.
 
     `bands`, widest first, down to 0. `q_low`: faces of less sharpness are soft. `noise_high`: so are those with more noise, in levels of
-    255 (standard deviation), in which sharpness cannot be told.
+    255 (standard deviation), in which sharpness cannot be told. `min_identity`: restored faces less alike to their input are weakened; 0:
+    nobody looks.
     """
 
     experts: Annotated[dict[Name, Expert], Field(min_length=1)]
@@ -93,6 +94,7 @@ class Routing(Section):
     hysteresis: Hysteresis = Hysteresis()
     blend: Blends = Blends()
     steadiness: Steadiness = Steadiness()
+    min_identity: Fraction = 0.97
 
     @model_validator(mode="after")
     def _whole(self) -> Routing:

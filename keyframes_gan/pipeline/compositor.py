@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from keyframes_gan.faces import parse
 from keyframes_gan.keyframes.memory import KeyframeMemory
@@ -100,6 +100,11 @@ class Compositor:
     def routes(self) -> Routes:
         """Which experts the faces got, where the restorer chooses."""
         return self._runner.routes
+
+    @property
+    def identities(self) -> list[dict[str, Any]]:
+        """By person, how alike restored faces are to their inputs, where the guard looks; plain JSON values."""
+        return [{"person": person, **(one.as_json() or {})} for person, one in sorted(self._runner.identities.items())]
 
     def take(self, slot: Slot) -> None:
         """Take the next decoded frame."""

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from keyframes_gan.faces.smooth import SmoothFace
     from keyframes_gan.keyframes.sent import KeyChannel
+    from keyframes_gan.pipeline.guard import Judgement
     from keyframes_gan.types import Frame, Restorer
 
 STATE_FRAMES = 25
@@ -32,7 +33,8 @@ STATE_FRAMES = 25
 class Fate:
     """What became of one face in one frame, and why; `person` is None for a face that nobody asked to restore.
 
-    `decision`: which expert the face got, and why, from a restorer that chooses.
+    `identity`: how alike what is shown is to the input, where that was measured. `decision`: which expert the face got, and why, from a
+    restorer that chooses.
     """
 
     face: SmoothFace
@@ -40,6 +42,7 @@ class Fate:
     done: str = "passed"
     why: str = ""
     strength: float = 0.0
+    identity: float | None = None
     decision: Decision | None = None
 
     def as_json(self) -> dict[str, Any]:
@@ -54,6 +57,7 @@ class Fate:
             "done": self.done,
             "why": self.why,
             "strength": round(self.strength, 3),
+            **({} if self.identity is None else {"identity": round(self.identity, 4)}),
             **({} if self.decision is None else {"route": self.decision.as_json()}),
         }
 
@@ -243,7 +247,7 @@ class Person:
         self,
         clip: FaceClip,
         restored: npt.NDArray[np.uint8],
-        strengths: Sequence[float],
+        judged: Judgement,
         masks: FloatArray | None = None,
         decisions: Sequence[Decision | None] | None = None,
     ) -> None:
@@ -252,7 +256,7 @@ class Person:
         Args:
             clip: as given out, or the same squares in more pixels.
             restored: uint8 (T, S, S, 3), context and frames ahead included.
-            strengths: T numbers, how much of the restored face these are, for the record.
+            judged: how much of the restored faces these are, and how alike to the input, for the record.
             masks: float32 (T, S, S) in [0, 1], how much of each pixel to show; those of context and frames ahead mean nothing.
             decisions: T, what the restorer decided for each frame; faces that it left are not pasted.
         """
@@ -271,8 +275,9 @@ class Person:
                 whole=self._framing.whole,
                 mask=None if masks is None else masks[position],
             )
-            one.fate.done, one.fate.why = _account(clip, position, one.face, strengths[position])
-            one.fate.strength = float(strengths[position])
+            one.fate.strength = float(judged.strengths[position])
+            one.fate.done, one.fate.why = _account(clip, position, one.face, one.fate.strength)
+            one.fate.identity = judged.identities.get(position)
         kept = [_Past(one.slot.frame, one.face, clip.references[at]) for at, one in enumerate(pasted, clip.context)]
         self._past = [*self._past, *kept][-self._most_context :] if self._most_context else []
 

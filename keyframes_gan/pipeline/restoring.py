@@ -11,7 +11,7 @@ import torch
 
 from keyframes_gan.errors import UserError
 from keyframes_gan.faces import align
-from keyframes_gan.pipeline.guard import IdentityGuard, weakened
+from keyframes_gan.pipeline.guard import IdentityGuard, Judgement, Likeness, weakened
 from keyframes_gan.pipeline.people import new_frames
 from keyframes_gan.pipeline.routes import Routes
 from keyframes_gan.types import BatchRestorer, DecidingRestorer, FaceClip
@@ -50,6 +50,7 @@ class Runner:
         ahead: frames at its end that the next one restores.
         notes: what happened, for the user.
         routes: which experts the faces got, where the restorer chooses.
+        identities: by person, how alike the restored faces are to their inputs, where the guard looks.
     """
 
     def __init__(
@@ -73,6 +74,7 @@ class Runner:
         self._together = isinstance(restorer, BatchRestorer)
         self.notes: list[str] = []
         self.routes = Routes()
+        self.identities: dict[int, Likeness] = {}
 
     def _shared(self, overlap: int | None) -> int:
         if self._paper:
@@ -119,13 +121,13 @@ class Runner:
                 with self._clock("cards", new_frames(clip), "face"):
                     self._cards.add(given, restored, decisions, seconds / len(people))
             with self._clock("guard", new_frames(clip), "face"):
-                left = all(one is not None and one.left for one in decisions[clip.context : len(clip) - clip.ahead])
-                strengths = np.ones(len(clip), np.float32) if left else self._strengths(person.id, clip, restored)
+                judged = self._judged(person.id, clip, restored, decisions)
             with self._clock("mask", new_frames(clip), "face"):
                 masks = self._masks(clip, restored)
             with self._clock("paste", new_frames(clip), "face"):
-                shown = [weakened(one, before, float(part)) for one, before, part in zip(restored, clip.crops, strengths, strict=True)]
-                person.paste(clip, np.stack(shown), strengths.tolist(), masks, decisions)
+                parts = zip(restored, clip.crops, judged.strengths, strict=True)
+                shown = np.stack([weakened(one, before, float(part)) for one, before, part in parts])
+                person.paste(clip, shown, judged, masks, decisions)
             if self._paper:
                 person.begin_anew()
 
@@ -141,11 +143,15 @@ class Runner:
                 self._clock.restored(decision.expert, decision.seconds)
         return decisions
 
-    def _strengths(self, person: int, clip: FaceClip, restored: npt.NDArray[np.uint8]) -> FloatArray:
+    def _judged(self, person: int, clip: FaceClip, restored: npt.NDArray[np.uint8], decisions: Sequence[Decision | None]) -> Judgement:
+        """Return, and note, what the identity guard says of a clip."""
         if not self._min_identity:
-            return np.ones(len(clip), np.float32)
-        guard = self._guards.setdefault(person, IdentityGuard(self._min_identity))
-        return guard.strengths(clip, restored)
+            return Judgement(np.ones(len(clip), np.float32))
+        judged = self._guards.setdefault(person, IdentityGuard(self._min_identity)).judge(clip, restored, decisions)
+        for frame, identity in judged.identities.items():
+            self.identities.setdefault(person, Likeness()).add(identity)
+            self.routes.compared(person, clip.first + frame, identity)
+        return judged
 
     def _masks(self, clip: FaceClip, restored: npt.NDArray[np.uint8]) -> FloatArray | None:
         if self._parser is None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+
+from keyframes_gan.pipeline.guard import Likeness
 
 if TYPE_CHECKING:
     from keyframes_gan.types import Decision
@@ -23,6 +25,7 @@ class Stretch:
     sharpness: float = 0.0
     noise: float = 0.0
     seconds: float = 0.0
+    identity: Likeness = field(default_factory=Likeness)
 
     def add(self, index: int, decision: Decision) -> None:
         """Take one more frame."""
@@ -34,7 +37,7 @@ class Stretch:
         self.seconds += decision.seconds
 
     def as_json(self) -> dict[str, Any]:
-        """Return plain JSON values; `w` in pixels of the input, `q`, `noise` and `ms` (milliseconds): means."""
+        """Return plain JSON values; `w` in pixels of the input, `q`, `noise` and `ms` (milliseconds): means; `identity` or null."""
         return {
             "person": self.person,
             "first_frame": self.first,
@@ -46,6 +49,7 @@ class Stretch:
             "expert": self.expert,
             "reason": self.reason,
             "ms": round(1000 * self.seconds / self.frames, 1),
+            "identity": self.identity.as_json(),
         }
 
 
@@ -66,6 +70,13 @@ class Routes:
             self._open[person] = now
             self.stretches.append(now)
         now.add(index, decision)
+
+    def compared(self, person: int, index: int, identity: float) -> None:
+        """Take how alike the restored face of a person is to its input in a frame that was added, if it was."""
+        for one in reversed(self.stretches):
+            if one.person == person and one.first <= index <= one.last:
+                one.identity.add(identity)
+                return
 
     def as_json(self) -> list[dict[str, Any]]:
         """Return the stretches, by their first frame."""

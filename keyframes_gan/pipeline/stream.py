@@ -45,8 +45,8 @@ class Outcome:
     """What a pass did.
 
     Frames written, faces restored (summed over frames), people, frames of a camera that were dropped, the mask that faces were pasted
-    with and how they were blended in, seconds in all and where they went; how many high-quality key crops were sent beside the stream,
-    and their bits.
+    with and how they were blended in, seconds in all and where they went; which experts the faces got and how alike they are to their
+    inputs, where that is known; how many high-quality key crops were sent beside the stream, and their bits.
     """
 
     source: Path
@@ -62,6 +62,7 @@ class Outcome:
     profile: Profile = field(default_factory=Profile)
     notes: list[str] = field(default_factory=list)
     routes: list[dict[str, Any]] = field(default_factory=list)
+    identity: list[dict[str, Any]] = field(default_factory=list)
     keys_sent: int = 0
     key_bits: int = 0
 
@@ -87,6 +88,7 @@ class Outcome:
             "stage_seconds": {stage: round(value, 3) for stage, value in self.stage_seconds.items()},
             "notes": self.notes,
             **({"routes": self.routes} if self.routes else {}),
+            **({"identity": self.identity} if self.identity else {}),
             **({"keys_sent": self.keys_sent, "key_bits": self.key_bits} if self.keys_sent else {}),
         }
 
@@ -274,7 +276,7 @@ def restore_video(
             outcome.dropped = reader.dropped
             outcome.notes += reader.notes
     outcome.faces, outcome.people, outcome.mask = compositor.faces, compositor.people, compositor.mask
-    outcome.blend, outcome.routes = compositor.canvas.blend, compositor.routes.as_json()
+    outcome.blend, outcome.routes, outcome.identity = compositor.canvas.blend, compositor.routes.as_json(), compositor.identities
     if compositor.channel is not None:
         outcome.keys_sent, outcome.key_bits = compositor.channel.sent, compositor.channel.bits
     outcome.seconds = time.perf_counter() - start

@@ -23,7 +23,8 @@ class TracksWriter:
     A frame is one line: `index`, `time` (seconds as a fraction), `cut` (begins a shot), `faces`. A face: `person` (null when it was not
     asked for), `track`, `box` (x0, y0, x1, y1) and `landmarks` (68 x 2) in pixels of the input frame, `score` of the detector,
     `seen` (false: bridged over a gap), `done` ("restored", "weakened", "left" or "passed"), `why`, `strength` (how much of the restored
-    face shows), and with a restorer that chooses `route` (`w`, `q`, `noise`, `expert`, `reason`, `ms`).
+    face shows), `identity` where the guard looked (how alike that is to the input), and with a restorer that chooses `route` (`w`, `q`,
+    `noise`, `expert`, `reason`, `ms`).
 
     Args:
         path: the file.

@@ -83,7 +83,13 @@ class Routed:
 
     def __init__(self, routing: Routing, experts: Mapping[str, Restorer]) -> None:
         blend = routing.blend
-        self.spec = replace(SPEC, tracking=_tracking(routing.steadiness), blend=blend.video, photo_blend=blend.photo)
+        self.spec = replace(
+            SPEC,
+            tracking=_tracking(routing.steadiness),
+            blend=blend.video,
+            photo_blend=blend.photo,
+            min_identity=routing.min_identity,
+        )
         self._bands, self._experts = Bands(routing), experts
 
     def start(self, track_id: int) -> RoutedState:

@@ -55,14 +55,22 @@ def test_page_without_an_original_shows_blind_metrics(compressed: Path, portrait
     assert "original" not in re.findall(r"<option[^>]*>([^<]*)</option>", text)
 
 
+ROUTE = {"person": 4, "first_frame": 0, "frames": 1, "w": 80.0, "q": 90.0, "noise": 1.0, "expert": "T", "ms": 30.0}
+ABOUT = {"routes": [{**ROUTE, "identity": {"compared": 1, "mean": 0.985, "min": 0.985}}], "identity": [{"person": 4}]}
+
+
 def test_pictures_and_smaller_inputs(tmp_path: Path) -> None:
     """One image in, one twice as large out: shown beside each other, only the result is measured."""
     large = np.random.default_rng(0).integers(0, 256, (96, 128, 3), np.uint8)
     for name, picture in (("in", large[::2, ::2]), ("out", large), ("gt", large)):
         cv2.imwrite(str(tmp_path / f"{name}.png"), picture)
-    (page,) = video_report(tmp_path / "r.html", tmp_path / "in.png", tmp_path / "out.png", original=tmp_path / "gt.png", device="cpu")
+    (page,) = video_report(
+        tmp_path / "r.html", tmp_path / "in.png", tmp_path / "out.png", original=tmp_path / "gt.png", about=ABOUT, device="cpu"
+    )
     text = page.read_text(encoding="utf-8")
     assert "input: of another size, so it is shown but not measured" in text
+    assert re.search(r"<h2>People</h2>.*expert T.*<td>0\.9850</td>", text, re.DOTALL)
+    assert "routes" not in text
     assert re.search(r"<td[^>]*>100\.00", text), "equal pictures count as 100 dB"
 
 

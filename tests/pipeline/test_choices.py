@@ -22,7 +22,7 @@ from keyframes_gan.pipeline.plan import plan_of
 from keyframes_gan.pipeline.settings import Settings
 from keyframes_gan.pipeline.stream import restore_video
 from keyframes_gan.restorers.none import Unchanged
-from keyframes_gan.types import Cutoffs, FaceClip, Tracking
+from keyframes_gan.types import Cutoffs, Decision, FaceClip, Tracking
 from keyframes_gan.video.write import Encoding
 
 LOSSLESS = Encoding(codec="ffv1")
@@ -136,16 +136,26 @@ def grey_clip(first: int, count: int) -> FaceClip:
 def test_the_identity_guard_finds_the_strength_that_is_alike_enough(monkeypatch: pytest.MonkeyPatch) -> None:
     """40 degrees apart; 20 degrees (half of it) are allowed, 30 are not."""
     monkeypatch.setattr(guard, "embed", brightness)
-    clip = grey_clip(0, 5)
     judge = IdentityGuard(float(np.cos(np.deg2rad(22))))
-    np.testing.assert_array_equal(judge.strengths(clip, clip.crops), np.ones(5))
-    later = grey_clip(5, 10)
-    np.testing.assert_allclose(judge.strengths(later, later.crops + np.uint8(40)), judged(), atol=1e-6)
+    clip, later, last = grey_clip(0, 5), grey_clip(5, 10), grey_clip(40, 3)
+    first = judge.judge(clip, clip.crops, [None] * 5)
+    np.testing.assert_array_equal(first.strengths, np.ones(5))
+    assert first.identities == pytest.approx({0: 1.0})
+    second = judge.judge(later, later.crops + np.uint8(40), [None] * 10)
+    np.testing.assert_allclose(second.strengths, [max(1 - (index + 1) / 8, 0.5) for index in range(10)])
+    assert second.identities == pytest.approx({7: np.cos(np.deg2rad(20))}, abs=1e-6), "12 frames after the first comparison"
+    after = judge.judge(last, last.crops + np.uint8(200), [None] * 3)
+    np.testing.assert_array_equal(after.strengths, np.zeros(3), "after an absence at once")
+    assert after.identities == {0: 1.0}, "what is shown is the input"
 
 
-def judged() -> list[float]:
-    """From 1 at frame 2 evenly to 0.5 at frame 7, then steady."""
-    return [max(1 - 0.1 * (index - 2), 0.5) for index in range(5, 15)]
+def test_the_identity_guard_looks_when_the_expert_changes_and_not_at_faces_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guard, "embed", brightness)
+    clip = grey_clip(3, 9)
+    experts = [Decision(80, 100, 1, name, "") for name in ("T", "T", "none", "none", "F", "F", "T", "T", "T")]
+    judged = IdentityGuard(0.5).judge(clip, clip.crops + np.uint8(20), experts)
+    assert sorted(judged.identities) == [0, 4, 6]
+    np.testing.assert_array_equal(judged.strengths, np.ones(9))
 
 
 def test_a_face_like_nobody_is_left_as_it_was(
@@ -154,10 +164,12 @@ def test_a_face_like_nobody_is_left_as_it_was(
     monkeypatch.setattr(guard, "embed", brightness)
     follow(lambda _: [(0, face(64, 42, 20))])
     record(lambda clip: 255 - clip.crops)
-    restore_video(source, tmp_path / "out.mkv", settings(min_identity=1.0), tracks=tmp_path / "tracks.json", progress=False)
+    outcome = restore_video(source, tmp_path / "out.mkv", settings(min_identity=1.0), tracks=tmp_path / "tracks.json", progress=False)
     faces = [one for frame in json.loads((tmp_path / "tracks.json").read_text())["frames"] for one in frame["faces"]]
     assert {(one["done"], one["strength"]) for one in faces} == {("weakened", 0.0)}
     assert all(one["why"].endswith("identity below --min-identity") for one in faces)
+    assert [one.get("identity") for one in faces] == [1.0, *[None] * 11], "compared every 12 frames; what is shown is the input"
+    assert outcome.as_json()["identity"] == [{"person": 0, "compared": 1, "mean": 1.0, "min": 1.0}]
     record()
     restore_video(source, tmp_path / "plain.mkv", settings(), progress=False)
     for one, other in zip(frames_of(tmp_path / "out.mkv"), frames_of(tmp_path / "plain.mkv"), strict=True):

@@ -16,6 +16,7 @@ from keyframes_gan import restorers
 from keyframes_gan.errors import MediaError, run_door
 from keyframes_gan.faces import align
 from keyframes_gan.faces.align import box_of, enlarged
+from keyframes_gan.pipeline import guard
 from keyframes_gan.pipeline.framing import FaceFraming
 from keyframes_gan.pipeline.settings import Finish, Settings
 from keyframes_gan.pipeline.stream import restore_video
@@ -40,6 +41,7 @@ bands:
   - {from_px: 100, soft: soft, sharp: sharp}
   - {from_px: 50, expert: small}
   - {from_px: 0, expert: none}
+min_identity: 0
 """
 
 
@@ -207,6 +209,34 @@ def test_boxes_say_what_was_decided(source: Path, options: Path, tmp_path: Path,
             (x, y), half = PLACES[number], width // 2
             below = change[y + half + 6 : y + half + 40, x - half : x + half]
             assert below.any() or number == 3
+
+
+def centre_brightness(rgb: npt.NDArray[np.uint8], _points: Any) -> npt.NDArray[np.float32]:
+    """Faces turn away from one another by a degree a level of their middle's green."""
+    middle = slice(len(rgb) // 2 - 6, len(rgb) // 2 + 6)
+    angle = np.deg2rad(np.median(rgb[middle, middle, 1]))
+    return np.array([np.cos(angle), np.sin(angle)], np.float32)
+
+
+def test_a_face_that_loses_its_identity_is_weakened_and_the_report_says_how_alike_faces_stay(
+    source: Path, options: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """33 levels are allowed: the 30 of the small face; of the 50 of the soft one only a half, 25."""
+    monkeypatch.setattr(guard, "embed", centre_brightness)
+    options.write_text(OPTIONS.replace("min_identity: 0", f"min_identity: {np.cos(np.deg2rad(33)):.4f}"))
+    outcome = restore_video(source, tmp_path / "out.mp4", settings(options), tracks=tmp_path / "tracks.json", progress=False)
+    told = outcome.as_json()
+    routes = {one["person"]: one["identity"] for one in told["routes"]}
+    assert (routes[0], routes[3]) == (None, None), "left as they were"
+    assert {person: one["compared"] for person, one in routes.items() if one} == {1: 1, 2: 1}
+    assert (routes[1]["mean"], routes[2]["min"]) == pytest.approx((np.cos(np.deg2rad(25)), np.cos(np.deg2rad(30))), abs=0.015)
+    assert told["identity"] == [{"person": person, **routes[person]} for person in (1, 2)]
+    frames = [one["faces"] for one in json.loads((tmp_path / "tracks.json").read_text())["frames"]]
+    assert {(one["person"], one["done"], one["strength"]) for one in frames[7]} >= {(1, "weakened", 0.5), (2, "restored", 1.0)}
+    assert [one.get("identity") for one in frames[0]] == [None, routes[1]["mean"], routes[2]["mean"], None]
+    assert not any("identity" in one for faces in frames[1:] for one in faces)
+    unjudged = restore_video(source, tmp_path / "out.mp4", settings(options, min_identity=0.0), progress=False).as_json()
+    assert "identity" not in unjudged, "--min-identity wins"
 
 
 def test_the_command_line(source: Path, options: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -20,6 +20,7 @@ from keyframes_gan.keyframes.memory import KeyframeMemory
 from keyframes_gan.pipeline import gallery
 from keyframes_gan.pipeline.clock import Stopwatch
 from keyframes_gan.pipeline.gallery import Gallery
+from keyframes_gan.pipeline.guard import Judgement
 from keyframes_gan.pipeline.people import STATE_FRAMES, Person, Slot
 from keyframes_gan.pipeline.restoring import Runner
 from keyframes_gan.pipeline.settings import Settings
@@ -116,7 +117,7 @@ def test_state_ends_with_a_long_absence(record: Any, face: Any) -> None:
         person.add(Slot(Frame(index, index, PICTURE)), one)  # type: ignore[arg-type]
         seen.append(person.state)
         clip = person.clip(4)
-        person.paste(clip, clip.crops, [1.0])
+        person.paste(clip, clip.crops, Judgement(np.ones(1, np.float32)))
     assert seen == [(5, 1), (5, 1), (5, 2)]
 
 
