@@ -52,7 +52,10 @@ Go = Callable[..., Path]
 
 @pytest.fixture(scope="module")
 def faces(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Give a `clips_42.jsonl` of two clips that show a public-domain portrait drifting, and itself blurred as the compressed twin."""
+    """Give a `clips_42.jsonl` of two clips that show a public-domain portrait drifting, and itself blurred as the compressed twin.
+
+    Both are cut out of one video, of the portrait without motion.
+    """
     from skimage.data import astronaut  # noqa: PLC0415  # slow to import
 
     base, rows = tmp_path_factory.mktemp("faces"), []
@@ -60,6 +63,12 @@ def faces(tmp_path_factory: pytest.TempPathFactory) -> Path:
     # The 68 points: a ring, and eyes, nose and mouth where the portrait has them, (x, y) in the first crop.
     points = np.stack([64 + 40 * np.cos(np.arange(68)), 64 + 40 * np.sin(np.arange(68))], axis=1)
     points[36:42], points[42:48], points[30], points[48], points[54] = (50, 52), (78, 52), (64, 66), (52, 82), (76, 82)
+    with av.open(str(base / "still.mkv"), "w") as output:
+        video = output.add_stream("ffv1", rate=25)
+        (video.height, video.width), video.pix_fmt = portrait.shape[:2], "bgr0"
+        for _ in range(FRAMES):
+            output.mux(video.encode(av.VideoFrame.from_ndarray(portrait, format="rgb24")))
+        output.mux(video.encode(None))
     for number, name in enumerate(("first", "second")):
         folder = base / "processed_42" / name
         for stream in ("original", "compressed"):
@@ -69,9 +78,10 @@ def faces(tmp_path_factory: pytest.TempPathFactory) -> Path:
             cv2.imwrite(str(folder / "original" / f"{frame:06d}.png"), crop)
             cv2.imwrite(str(folder / "compressed" / f"{frame:06d}.png"), cv2.GaussianBlur(crop, (9, 9), 3))
         np.save(folder / "landmarks.npy", np.stack([points - frame for frame in range(FRAMES)]).astype(np.float32))
+        np.save(folder / "matrices.npy", np.array([[[1.0, 0, -number - frame], [0, 1.0, -frame]] for frame in range(FRAMES)]))
         flags = [frame % 4 == 0 for frame in range(FRAMES)]
         row = {"version": 1, "name": name, "crf": 42, "size": SIZE, "count": FRAMES, "folder": f"processed_42/{name}", "is_key": flags}
-        rows.append(json.dumps(row) + "\n")
+        rows.append(json.dumps({**row, "original": "still.mkv", "first": 0, "rate": "25"}) + "\n")
     (base / "clips_42.jsonl").write_text("".join(rows))
     return base / "clips_42.jsonl"
 
@@ -93,6 +103,8 @@ def go(faces: Path, repo_root: Path, tmp_path_factory: pytest.TempPathFactory) -
             given.append(f"path:{key}={trained(stage) / 'models' / 'net_g_latest.pth'}")
         if recipe == "keep_stage1":
             given.append("train:net_d_start_iter=3")
+        if recipe == "keyframes_lite":
+            given += [f"datasets:{phase}:cache={experiments / 'streams'}" for phase in ("train", "val")]
         file = repo_root / "options" / "train" / "tiny" / f"{recipe}.yml"
         line = ["-opt", str(file), *words, "--force_yml", *given, *overrides]
         if processes:
