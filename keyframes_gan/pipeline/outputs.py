@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any
 
 from keyframes_gan import report, upscale
 from keyframes_gan.pipeline.tracks import TracksWriter
@@ -65,13 +66,17 @@ class Output:
         self._notes = ["--save_video_fps: sound and subtitles are left out, they would not fit the new times"] if left_out else []
         self._stack = contextlib.ExitStack()
         width, height = self._finish.output_size(info.width, info.height)
-        if width * info.height != height * info.width:
-            self._notes.append(f"--size {width}x{height}: not in the proportions of the input, which is {info.width}x{info.height}")
+        given = reader.source.aspect if isinstance(reader, VideoReader) else None
+        aspect = Fraction(1) if self._finish.size else given
+        if width * (aspect or 1) * info.height != height * info.width * (given or 1):
+            shown = f"{round(info.width * (given or 1))}x{info.height}"
+            self._notes.append(f"--size {width}x{height}: not in the proportions of the input, which is shown as {shown}")
 
         def writer(path: Path, size: tuple[int, int], like: VideoInfo | None) -> VideoWriter | PictureWriter:
             if as_images(reader, path):
                 return PictureWriter(path, picture_paths(reader.path))
-            return VideoWriter(path, size=size, time_base=tick, rate=rate, like=like, streams_from=streams, encoding=settings.encoding)
+            timing: dict[str, Any] = {"time_base": tick, "rate": rate, "streams_from": streams}
+            return VideoWriter(path, size=size, **timing, like=like, aspect=aspect, encoding=settings.encoding)
 
         self._main = writer(target, (width, height), info)
         self._plain = writer(baseline, (width, height), info) if baseline else None

@@ -186,6 +186,7 @@ class VideoWriter:
         rate: Fraction,
         like: VideoInfo | None = None,
         streams_from: Path | str | None = None,
+        aspect: Fraction | None = None,
         kinds: Collection[str] = KINDS,
         encoding: Encoding | None = None,
     ) -> None:
@@ -198,6 +199,7 @@ class VideoWriter:
             rate: nominal frames per second; sets the length of the last frame and helps the rate control.
             like: whose colour tags to keep; None writes BT.709 or BT.601 by height, limited range.
             streams_from: the video whose sound and subtitles to carry over.
+            aspect: how many times as wide as high pixels are shown; None: as in `streams_from`, square without it.
             kinds: which of "audio" and "subtitle" to carry over.
             encoding: see `Encoding`.
 
@@ -212,6 +214,7 @@ class VideoWriter:
         self.encoding = (encoding or Encoding()).chosen_for(self.path)
         self.reencoded: list[str] = []
         self._size, self._tick, self._rate = size, time_base, rate
+        self._aspect = aspect
         self._streams_from = None if streams_from is None else Path(streams_from)
         self._kinds = kinds
         self._color = _tags(like, size[1])
@@ -274,6 +277,8 @@ class VideoWriter:
         context.width, context.height = self._size
         context.pix_fmt = self._coding.pixel_format
         context.time_base = self._tick
+        if self._aspect is not None:
+            context.sample_aspect_ratio = self._aspect
         context.framerate = self._rate
         context.thread_count = self.encoding.threads
         if self.encoding.codec == "hevc" and self._movflags():
@@ -286,7 +291,7 @@ class VideoWriter:
         path = self._streams_from or self.path
         source: Source = inspect(path)
         self._start = source.start
-        if source.aspect is not None:
+        if source.aspect is not None and self._aspect is None:
             self._stream.codec_context.sample_aspect_ratio = source.aspect
         container = stack.enter_context(open_input(path))
         for key, value in container.metadata.items():

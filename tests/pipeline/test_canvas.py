@@ -106,6 +106,20 @@ def test_strength_goes_from_the_background_to_the_restored_face(to_crop: npt.NDA
     assert (full != frame).any()
 
 
+@pytest.mark.parametrize(("blend", "own"), [("feather", True), ("multiband", False), ("poisson", False)])
+def test_on_a_background_from_a_network_a_blended_face_is_the_restorers(
+    to_crop: npt.NDArray[np.float64], monkeypatch: pytest.MonkeyPatch, blend: Any, own: bool
+) -> None:
+    """A background that has been sharpened already must not get the restorer's sharpening added to it."""
+    monkeypatch.setattr(upscale, "find", lambda _name, *, scale, **_: upscale.Interpolation(scale, cv2.INTER_NEAREST))
+    frame = texture(120, 160)
+    crop = align.crop(frame, to_crop, SIZE)
+    for name, kept in (("model", own), ("lanczos", True)):
+        got = pasted(Finish(upscale=4, background=name, blend=blend), crop, to_crop, residual=True, frame=frame)
+        blocky = cv2.resize(frame, (640, 480), interpolation=cv2.INTER_NEAREST)
+        assert (got == blocky).all() == kept
+
+
 def test_colours_are_matched_before_pasting(to_crop: npt.NDArray[np.float64]) -> None:
     frame = texture(120, 160) // 2 + 60
     tinted = np.clip(align.crop(frame, to_crop, SIZE) + np.array([30, -20, 10]), 0, 255).astype(np.uint8)

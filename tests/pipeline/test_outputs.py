@@ -94,12 +94,39 @@ def test_a_forced_size_enlarges_as_far_as_it_needs(source: Path, tmp_path: Path,
     rows, columns = np.nonzero((restored.astype(int) - plain).max(axis=2) > 15)
     assert abs(columns.mean() / width - 64 / 128) < 0.02
     assert abs(rows.mean() / height - 47 / 96) < 0.05
-    odd = [note for note in outcome.notes if "--size 300x96: not in the proportions of the input, which is 128x96" in note]
+    odd = [note for note in outcome.notes if "--size 300x96: not in the proportions of the input, which is shown as 128x96" in note]
     assert len(odd) == (size == (300, 96))
     info = type("Info", (), {"width": 128, "height": 96})
     spec = type("Spec", (), {"blend": "feather", "photo_blend": "poisson"})
     assert Finish(size=size).settled(spec, info, photos=False) == Finish(size=size, upscale=scale, blend="feather")  # type: ignore[arg-type]
     assert Finish(size=size, blend="multiband").settled(spec, info, photos=True).blend == "multiband"  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("asked", "aspect", "notes"),
+    [
+        ({}, Fraction(4, 3), 0),
+        ({"fps": Fraction(10)}, Fraction(4, 3), 0),
+        ({"finish": Finish(size=(128, 72))}, Fraction(1), 0),
+        ({"finish": Finish(size=(128, 96))}, Fraction(1), 1),
+    ],
+)
+def test_wide_pixels_stay_wide_unless_a_size_is_forced(
+    source: Path, tmp_path: Path, asked: dict[str, Any], aspect: Fraction, notes: int
+) -> None:
+    with av.open(str(source)) as given, av.open(str(tmp_path / "wide.mp4"), "w") as made:
+        track = made.add_stream("libx264", rate=25)
+        track.width, track.height, track.pix_fmt, track.codec_context.sample_aspect_ratio = 128, 96, "yuv420p", Fraction(4, 3)
+        for frame in given.decode(video=0):
+            made.mux(track.encode(frame))
+        made.mux(track.encode(None))
+    target, baseline = tmp_path / "out.mp4", tmp_path / "baseline.mp4"
+    wanted = Settings(restorer="recorder", smoothing=0, **asked)
+    outcome = restore_video(tmp_path / "wide.mp4", target, wanted, baseline=baseline, progress=False)
+    assert sum("which is shown as 171x96" in note for note in outcome.notes) == notes
+    for path in (target, baseline):
+        with av.open(str(path)) as container:
+            assert container.streams.video[0].sample_aspect_ratio == aspect
 
 
 @pytest.mark.parametrize(
