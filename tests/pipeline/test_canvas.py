@@ -201,7 +201,7 @@ def test_the_flags_reach_the_pipeline_and_not_the_other_form(tmp_path: Path, cap
     assert door.settings_of(given).finish == expected
     assert run_door(video_inference.main, ["--base_path", str(tmp_path), *words]) == 2
     error = capsys.readouterr().err
-    for flag in ("--upscale", "--background", "--bg_tile", "--face_upsample", "--strength", "--color-match", "--blend", "-i and -o"):
+    for flag in ("--upscale", "--background", "--bg_tile", "--face_upsample", "--strength", "--color-match", "--blend", "-i or --camera"):
         assert flag in error
     assert door.settings_of(arguments.read(["-i", "a", "-o", "b"])).finish == Finish()
 
