@@ -216,7 +216,7 @@ def _add_shared(made: argparse.ArgumentParser) -> None:
     smoothing = "landmark smoothing, standard deviation in frames (default: 1.5; --protocol paper: 5)"
     add("--smoothing", type=float, help=smoothing)
     add("--smoother", help="gaussian (default), or one-euro, which lets fast movements through")
-    add("--codec", default="auto", help="h264, hevc, av1, ffv1 (default: h264; av1 in .webm)")
+    add("--codec", default="auto", help="h264, hevc, av1, vp9, ffv1 (default: h264; av1 in .webm)")
     add("--quality", type=float, default=17.0, help="constant rate factor of the output, lower is better (default: 17)")
     add("--encoder_preset", "--encoder-preset", default="medium", help="of the encoder, ultrafast to veryslow (default: medium)")
     add("--device", default="auto", help="auto (default), cpu, cuda, cuda:1, ...")
