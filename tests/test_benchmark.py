@@ -367,6 +367,17 @@ def test_the_shipped_files_are_right(repo_root: Path, tmp_path: Path, capsys: py
     crf = options.load_benchmark(repo_root / "options/test/keyframes_crf.yml", check_paths=False)
     assert [one.crf for one in crf.degradations.values()] == [32, 37, 42, 47]
     assert [getattr(one, "max_keyframes", None) for one in crf.methods.values()] == [None, 1, 3, 5, 10]
+    bars = options.load_benchmark(repo_root / "options/test/default_weights.yml", check_paths=False).bars
+    wanted = {
+        "file_psnr": 1.0,
+        "file_worst": 0.5,
+        "keys_1s_psnr": 3.0,
+        "keys_1s_worst": 1.8,
+        "keys_5s_psnr": 2.0,
+        "robust": -0.05,
+        "speed": 8,
+    }
+    assert {name: getattr(bars[name], "at_least", None) for name in wanted} == wanted
     keep = options.load_benchmark(repo_root / "options/test/keep_vfhq.yml", check_paths=False)
     assert (keep.measure.size, keep.measure.crop_border, keep.measure.region) == (512, 0, "whole")
     assert keep.degradations_of("vfhq") == ["easy", "medium", "heavy"]

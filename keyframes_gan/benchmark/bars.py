@@ -75,8 +75,8 @@ def _gain(results: Results, name: str, bar: Gain) -> Judged:
     least = min(gains, key=lambda place: gains[place])
     value = gains[least] if bar.of == "each" else sum(gains.values()) / len(gains)
     met = value >= threshold if bar.at_least is not None else value > threshold
-    measured = f"{_signed(column, value)} in the mean, " if bar.of == "mean" else ""
-    measured += f"{_signed(column, gains[least])} at least ({least})"
+    mean = f"{_signed(column, value)} in the mean, " if bar.of == "mean" else ""
+    measured = f"{column.label} {mean}{_signed(column, gains[least])} at least ({least})"
     return Judged(name, bar.what, "met" if met else "NOT met", measured, wanted, value)
 
 

@@ -15,6 +15,8 @@ from keyframes_gan.options.section import Count, Fraction, Name, Positive, Secti
 
 ORIGINAL = "original"
 """What the report calls the originals."""
+Quality = Annotated[int, Field(ge=1, le=63)]
+MAX_CRF = {"h264": 51, "hevc": 51, "vp9": 63}
 Side = Annotated[int, Field(ge=128, multiple_of=2)]
 Preset = Literal["ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow"]
 
@@ -79,7 +81,7 @@ class Degradation(Section):
     """
 
     codec: Literal["h264", "hevc", "vp9"] = "h264"
-    crf: Annotated[int, Field(ge=0, le=51)] | None = None
+    crf: Count | None = None
     bits_per_pixel: Annotated[float, Field(gt=0, le=24)] | None = None
     preset: Preset = "medium"
     gop: Count = 0
@@ -89,6 +91,8 @@ class Degradation(Section):
     def _one_rate(self) -> Self:
         if (self.crf is None) == (self.bits_per_pixel is None):
             refuse("crf", "expected either crf or bits_per_pixel")
+        if self.crf is not None and self.crf > MAX_CRF[self.codec]:
+            refuse("crf", f"expected less than or equal to {MAX_CRF[self.codec]}")
         return self
 
     @property
@@ -117,14 +121,21 @@ class FilterMethod(Limited):
 
 
 class SentKeys(Section):
-    """High-quality key frames, sent beside the stream: one `every` so many seconds, AV1 pictures of this `quality`, or lossless (PNG)."""
+    """High-quality key frames, sent beside the stream: one `every` so many seconds, AV1 pictures of this `quality`, or lossless (PNG).
+
+    A `quality` for each degradation is what a sender would choose who knows how the stream is coded.
+    """
 
     every: Annotated[float, Field(gt=0)]
-    quality: Annotated[int, Field(ge=1, le=63)] | None = None
+    quality: Quality | dict[Name, Quality] | None = None
+
+    def quality_in(self, degradation: str) -> int | None:
+        """Return the quality of the key frames beside a stream in a degradation; None for no loss."""
+        return self.quality.get(degradation) if isinstance(self.quality, dict) else self.quality
 
 
 class RestorerMethod(Limited):
-    """A restorer, through the whole pipeline; keys as the flags of `video_inference.py`.
+    """A restorer, through the whole pipeline; keys as the flags of `video_inference.py`; `device` in place of the file's.
 
     `photos`: pictures of the person, given to the receiver beside the video, so that their bits count; `{dataset}` and `{clip}` stand
     for the names, `{photo}` for the picture that the data set's `spare_seconds` leave out. `keys`: key frames of the original; their bits
@@ -135,6 +146,7 @@ class RestorerMethod(Limited):
     type: Literal["restorer"]
     restorer: Name
     weights: WeightsSource | None = None
+    device: str | None = None
     max_keyframes: Positive = 5
     policy: Literal["lfu", "lru", "all"] = "lfu"
     detector: Name = "dlib-hog"
@@ -272,6 +284,10 @@ class Benchmark(Section):
         for key, names in places.items():
             if names is not None and not set(names) <= set(known):
                 yield key, f"expected some of the degradations {', '.join(known)}"
+        for name, method in self.methods.items():
+            quality = method.keys.quality if isinstance(method, RestorerMethod) and method.keys else None
+            if isinstance(quality, dict) and set(quality) != {one for one in known if method.is_for(one)}:
+                yield f"methods.{name}.keys.quality", "expected one for each degradation in which the method is tried"
         if not set(self.measure.only) <= set(self.measure.metrics):
             yield "measure.only", f"expected some of the metrics {', '.join(self.measure.metrics)}"
         for name, bar in self.bars.items():

@@ -24,6 +24,7 @@ from keyframes_gan.metrics.clips import ClipScore
 from keyframes_gan.options.benchmark import narrowed
 from keyframes_gan.video.read import VideoReader, count_frames
 
+GUIDED = {"type": "restorer", "restorer": "none"}
 CRFS = {"crf32": 32, "crf37": 37, "crf42": 42, "crf47": 47}
 PSNR_DB = {"crf32": 36.0, "crf37": 33.0, "crf42": 30.0, "crf47": 27.0}
 BITS = {"crf32": 8e5, "crf37": 4e5, "crf42": 2e5, "crf47": 1e5}
@@ -92,7 +93,7 @@ def test_gains(tmp_path: Path, given: dict[str, Any], value: float, verdict: str
 
 def test_a_line_tells_what_was_measured_and_wanted(tmp_path: Path) -> None:
     (judged,) = judge(results(tmp_path, {"one": bar(method="bad", degradations=["crf32", "crf42"], at_least=0.2)}))
-    expected = "NOT met      some words: +0.19 dB in the mean, -0.12 dB at least (b, crf32); wanted at least +0.20 dB in the mean"
+    expected = "NOT met      some words: PSNR +0.19 dB in the mean, -0.12 dB at least (b, crf32); wanted at least +0.20 dB in the mean"
     assert str(judged) == expected
 
 
@@ -142,8 +143,8 @@ def test_the_exit_status(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     words = ["-opt", str(written(tmp_path / "f.yml", bars=bars, **crf42)), "-o", str(tmp_path / "out")]
     assert run_door(benchmark.main, words) == 1
     printed = capsys.readouterr().out
-    assert "met          some words: 0.00 dB" in printed
-    assert "NOT met      some words: 0.00 dB" in printed
+    assert "met          some words: PSNR 0.00 dB" in printed
+    assert "NOT met      some words: PSNR 0.00 dB" in printed
     told = json.loads((tmp_path / "out/results.json").read_text())["bars"]
     assert [(one["name"], one["verdict"]) for one in told] == [("kept", "met"), ("better", "NOT met")]
     for file in ("table.md", "report.html"):
@@ -178,6 +179,10 @@ def test_bars_ask_only_for_what_they_need(tmp_path: Path) -> None:
         ({"degradations": {"crf42": {"crf": 42, "bits_per_pixel": 0.1}}, "measure": {}}, "expected either crf or bits_per_pixel"),
         ({"measure": {"metrics": ["psnr"], "only": {"ssim": ["crf42"]}}}, "measure.only: expected some of the metrics psnr"),
         (
+            {"methods": {"input": {"type": "input"}, "f": {**GUIDED, "keys": {"every": 1, "quality": {"crf42": 40}}}}},
+            "methods.f.keys.quality: expected one for each degradation",
+        ),
+        (
             {"methods": {"input": {"type": "input"}, "f": {"type": "bicubic", "degradations": ["x"]}}},
             "methods.f.degradations: expected some of",
         ),
@@ -210,7 +215,7 @@ def parts(tmp_path: Path, portrait_video: Path) -> Path:
                 "restorer": "none",
                 "degradations": ["h"],
                 "photos": ["{photo}"],
-                "keys": {"every": 0.2, "quality": 40},
+                "keys": {"every": 0.2, "quality": {"h": 40}},
             },
         },
         measure={"metrics": ["psnr"], "costs": False},
