@@ -15,6 +15,7 @@ import pytest
 
 import video_inference
 from keyframes_gan.errors import MediaError, UserError, run_door
+from keyframes_gan.faces.shots import CutFinder
 from keyframes_gan.pipeline import arguments, door, stream
 from keyframes_gan.pipeline.settings import Finish, Settings
 from keyframes_gan.pipeline.stream import restore_video
@@ -208,3 +209,14 @@ def test_in_images_smaller_faces_are_looked_for_and_in_each(
     restore_video(tmp_path / "a.png", tmp_path / "b.mkv", settings(), progress=False)
     restore_video(source, tmp_path / "b.mkv", settings(), progress=False)
     assert asked == [(True, 1), (True, 3), (False, None), (False, None)]
+
+
+def test_a_picture_of_another_size_begins_a_shot() -> None:
+    find, flat = CutFinder(), np.full((96, 128, 3), 120, np.uint8)
+    assert [find.is_cut(picture) for picture in (flat, flat, np.full((96, 96, 3), 120, np.uint8), flat[:, :96], flat)] == [
+        False,
+        False,
+        True,
+        False,
+        True,
+    ]
