@@ -167,8 +167,11 @@ def test_folding_changes_the_outermost_pixels_only(variant: Variant) -> None:
     net, picture = seeded(variant), noise(2, 3, 10, 12)
     wanted = net(picture)
     keys = len(net.state_dict())
+    net.body.training = True  # and nothing else: no dropout
+    joined = net(picture)
     made = net.fold().fold()(picture)
     assert len(net.state_dict()) == keys - 2
+    torch.testing.assert_close(made, joined)
     for got, expected in zip(made, wanted, strict=True):
         edge = 2 if variant == "photo" else 1  # the Laplacian looks one pixel further
         torch.testing.assert_close(got[..., edge:-edge, edge:-edge], expected[..., edge:-edge, edge:-edge], rtol=0, atol=1e-5)

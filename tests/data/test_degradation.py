@@ -62,6 +62,14 @@ def test_sizes_and_the_same_seed_the_same_clip() -> None:
     assert all(np.array_equal(one, other) for one, other in zip(first, again, strict=True))
 
 
+def test_weaker_ranges_shrink_towards_a_clean_picture() -> None:
+    hard = Degradation(blur_sigma=(0.2, 4.2), noise_range=(2.0, 6.0), crf_range=(15, 35))
+    assert hard.weaker(1.0) == hard
+    half, none = hard.weaker(0.5), hard.weaker(0.0)
+    assert (half.blur_sigma, half.noise_range, half.crf_range) == ((0.2, 2.2), (1.0, 3.0), (8, 18))
+    assert (none.blur_sigma, none.noise_range, none.crf_range) == ((0.2, 0.2), (0.0, 0.0), (0, 0))
+
+
 def test_noise_has_its_level_and_is_new_in_every_frame() -> None:
     recipe = Degradation(scale=1)
     small = [

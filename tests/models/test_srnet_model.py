@@ -14,12 +14,13 @@ from keyframes_gan.models.srnet_model import SRNetModel
 from losses.frequency_loss import FrequencyLoss
 
 FAR = {"patch_size": 16, "blur_sigma": [0.2, 2.0], "noise_range": [0.0, 3.0], "crf_range": [15, 30]}
+RAMP = (torch.arange(128) / 255).expand(1, 3, 128, 128)
 
 
 @pytest.fixture
 def build(make: Callable[..., Any]) -> Callable[..., SRNetModel]:
     def go(**options: Any) -> SRNetModel:
-        model = make("SRNetModel", {"type": "SRNet", "window": 8}, degradation=FAR, **options)
+        model = make("SRNetModel", {"type": "SRNet", "window": 8}, **{"degradation": FAR, **options})
         assert isinstance(model, SRNetModel)
         return model
 
@@ -46,6 +47,31 @@ def test_a_batch_is_patches_and_a_fourth_of_them(build: Callable[..., SRNetModel
     model.update_learning_rate(2)
     model.feed_data(data())
     assert not torch.equal(model.batch["lq"], first)
+
+
+def test_clean_samples_only_become_small(build: Callable[..., SRNetModel]) -> None:
+    model = build(degradation={**FAR, "clean": 1.0})
+    model.feed_data({"gt": RAMP, "gt_path": ["a/0"]})
+    wrong = torch.nn.functional.interpolate(model.batch["lq"], scale_factor=4, mode="bicubic") - model.batch["gt"]
+    assert wrong[..., 8:-8, 8:-8].abs().max() < 2 * 2 / 255  # two levels
+
+
+@pytest.mark.parametrize(("size", "steepness"), [(0.5, 2.0), (1.6, 0.625)])
+def test_pictures_change_their_size_before_patches_are_cut(build: Callable[..., SRNetModel], size: float, steepness: float) -> None:
+    model = build(degradation={**FAR, "size_range": [size, size]})
+    model.feed_data({"gt": RAMP, "gt_path": ["a/0"]})
+    assert model.batch["gt"].shape == (1, 3, 64, 64)
+    steps = model.batch["gt"][..., 8:-8].diff(dim=-1) * 255 / 2  # from [-1, 1] to levels
+    assert steps.mean().item() == pytest.approx(steepness, rel=0.05)
+
+
+def test_coarser_versions_count(build: Callable[..., SRNetModel]) -> None:
+    model = build(train_options={"coarse_opt": {"type": "L1Loss", "loss_weight": 0.5}})
+    model.feed_data(data())
+    terms, output = model.terms(model.batch)
+    wrong = output - model.batch["gt"]
+    expected = 0.5 * sum(wrong.unfold(2, side, side).unfold(3, side, side).mean((-1, -2)).abs().mean() for side in (2, 4))
+    torch.testing.assert_close(terms["l_coarse"], expected)
 
 
 def test_small_pictures_are_taken_whole(build: Callable[..., SRNetModel]) -> None:
