@@ -1,6 +1,7 @@
 """`train.py --dry-run`: two steps, a checkpoint, a short validation, all in a folder that is gone afterwards; and what the run will take.
 
-The steps carry the numbers of the run's last ones, so that losses and networks which join later are measured, too.
+The steps carry the numbers of the run's last ones, so that losses and networks which join later are measured, too. Streams that a data set
+encodes into its cache stay there, as the run would make the same.
 """
 
 from __future__ import annotations
@@ -154,7 +155,9 @@ def report(opt: dict[str, Any], model: Any, found: Measured, now: datetime.datet
         "expected end": f"{now + datetime.timedelta(seconds=whole):%Y-%m-%d %H:%M}, if it began now",
     }
     width = max(map(len, lines)) + 2
-    return f"{opt['name']}: everything works; nothing was kept\n" + "".join(f"  {name:<{width}}{text}\n" for name, text in lines.items())
+    caches = " and ".join(dict.fromkeys(data["cache"] for data in opt["datasets"].values() if "cache" in data))
+    kept = f"nothing was kept but the encoded streams in {caches}" if caches else "nothing was kept"
+    return f"{opt['name']}: everything works; {kept}\n" + "".join(f"  {name:<{width}}{text}\n" for name, text in lines.items())
 
 
 def _size(net: torch.nn.Module) -> str:
