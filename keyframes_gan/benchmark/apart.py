@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import multiprocessing
 import tempfile
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import cache
 from itertools import islice
 from pathlib import Path
 
@@ -25,6 +26,8 @@ from keyframes_gan.video.read import VideoReader
 SAMPLE_FRAMES = 2
 STATUS = Path("/proc/self/status")
 FLOPS_PER_MAC = 2
+_LOADED: dict[tuple[str | None, ...], Restorer] = {}
+"""Restorers of this process, by name, weights, device and precision; warm."""
 
 
 @dataclass(frozen=True)
@@ -48,14 +51,14 @@ def restore_here(given: Path, target: Path, settings: Settings) -> tuple[Cost, O
     Raises:
         UserError: it cannot be done.
     """
-    restorer = _loaded(settings.restorer, settings.weights, settings.device, settings.precision)
+    key = (settings.restorer, settings.weights, settings.device, settings.precision)
+    restorer = _LOADED.get(key) or build_restorer(settings)
+    if key not in _LOADED:
+        with _sample(given, settings) as (sample, aside, few):
+            restore_video(sample, aside, few, restorer=restorer, progress=False)
+        _LOADED[key] = restorer
     outcome = restore_video(given, target, settings, restorer=restorer, progress=False)
     return Cost(outcome.seconds), outcome
-
-
-@cache
-def _loaded(name: str, weights: str | None, device: str, precision: str) -> Restorer:
-    return build_restorer(Settings(restorer=name, weights=weights, device=device, precision=precision))
 
 
 def restore_apart(given: Path, target: Path, settings: Settings) -> tuple[Cost, Outcome]:
@@ -76,15 +79,20 @@ def _restore(given: Path, target: Path, settings: Settings, threads: int) -> tup
     """Do it here: a few frames to warm up, the clip, and then, since counting takes time and memory, the few frames once more."""
     cv2.setNumThreads(threads)
     restorer = build_restorer(settings)
-    with tempfile.TemporaryDirectory() as folder:
-        sample = Path(folder) / f"sample{SUFFIX}"
-        _cut(given, sample)
-        few = replace(settings, references=(), keys=None, key_source=None, no_face="copy")
-        aside = Path(folder) / f"restored{SUFFIX}"
+    with _sample(given, settings) as (sample, aside, few):
         restore_video(sample, aside, few, restorer=restorer, progress=False)
         outcome = restore_video(given, target, settings, restorer=restorer, progress=False)
         on_gpu = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else 0
         return Cost(outcome.seconds, resident_peak(), on_gpu or None, macs_per_face(sample, aside, few, restorer)), outcome
+
+
+@contextmanager
+def _sample(given: Path, settings: Settings) -> Iterator[tuple[Path, Path, Settings]]:
+    """Give the first frames of a clip, where they may be restored to, and the settings for that."""
+    with tempfile.TemporaryDirectory() as folder:
+        sample = Path(folder) / f"sample{SUFFIX}"
+        _cut(given, sample)
+        yield sample, Path(folder) / f"restored{SUFFIX}", replace(settings, references=(), keys=None, key_source=None, no_face="copy")
 
 
 def resident_peak() -> int | None:
