@@ -163,7 +163,7 @@ class RestorerMethod(Limited):
     photos: list[str] = Field(default=[])
     keys: SentKeys | None = None
     optional: bool = False
-    precision: Literal["fp32", "bf16"] = "fp32"
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
 
 
 class FolderMethod(Limited):
