@@ -1,6 +1,6 @@
 """Frames per second with 1, 4 and 9 faces in 1280x720, each to its expert, against all of them through the heavier one, in one run.
 
-    python benchmarks/bench_routed.py CLIPS [--videos VIDEO ...] [--frames 24] [--rounds 2] [--write]
+    python benchmarks/bench_routed.py CLIPS [--videos VIDEO ...] [--frames 48] [--rounds 2] [--write]
 
 CLIPS is a folder of videos with one face each. Their frames, scaled so that the faces have the widths in `WIDTHS`, are put on one picture,
 and that is compressed. Both ways do the same frames in every round, by turns first; the quicker round of each counts, and its profile (see
@@ -169,7 +169,7 @@ def measured(name: str, originals: list[Image], ways: dict[str, Way], folder: Pa
 def main() -> int:
     parser = argparse.ArgumentParser(description="Routed experts against one expert for all.")
     parser.add_argument("clips", type=Path, help="folder of videos with one face each")
-    parser.add_argument("--frames", type=int, default=24, help="length of the clips (default: 24)")
+    parser.add_argument("--frames", type=int, default=48, help="length of the clips (default: 48)")
     parser.add_argument("--rounds", type=int, default=2, help="how often both ways are measured; the quicker run counts (default: 2)")
     parser.add_argument("--videos", type=Path, nargs="*", default=[], help="videos of several people to measure too, their first frames")
     parser.add_argument("--faces", type=int, nargs="*", choices=sorted(WIDTHS), default=sorted(WIDTHS), help="how many (default: 1 4 9)")

@@ -71,7 +71,7 @@ def memory(result: str = "pipeline_memory", what: str = "") -> list[str]:
 
 def document() -> str:
     """Return the whole block between the README's markers."""
-    rows = [*pipeline(), *memory(), *preprocessing(), *network(), *warp(), *keep(), *enlarging(), *training(), *samples()]
+    rows = [*pipeline(), *memory(), *preprocessing(), *network(), *warp(), *keep(), *enlarging(), *routing(), *training(), *samples()]
     return "\n".join(["| What | Here | Against | Ratio |", "|---|---|---|---|", *rows]) + "\n"
 
 
@@ -119,6 +119,18 @@ def enlarging() -> list[str]:
         what = f"SRNet, {each['size_px']} px, {way.removeprefix('own, ').replace('own', 'whole picture')}: s, GB"
         rows.append(row(what, f"{each['seconds']:.2f}, {each['gigabytes']:.2f}", against, f"{stock['seconds'] / each['seconds']:.0f}x"))
     return [*rows, row("", when(around))]
+
+
+def routing() -> list[str]:
+    """Return the rows of routed experts against the heavier one for every face."""
+    around, measured = load("routed")
+    rows = []
+    for clip in measured["clips"]:
+        here, against = (clip["ways"][way] for way in ("routed", "every face to T"))
+        speeds = [f"{one['frames_per_second']:.2f} (identity {one['identity']:.3f})" for one in (here, against)]
+        name = clip["video"].partition(" (")[0].replace("1 faces", "1 face")
+        rows.append(row(f"routed experts, 1280x720, {name}: frames/s", speeds[0], f"{speeds[1]}, every face to T", f"{clip['ratio']:.1f}x"))
+    return [*rows, row("", when(around) + busy(around))]
 
 
 def training() -> list[str]:
