@@ -275,15 +275,20 @@ def restore_video(
         if isinstance(reader, CameraReader):
             outcome.dropped = reader.dropped
             outcome.notes += reader.notes
-    outcome.faces, outcome.people, outcome.mask = compositor.faces, compositor.people, compositor.mask
-    outcome.blend, outcome.routes, outcome.identity = compositor.canvas.blend, compositor.routes.as_json(), compositor.identities
-    if compositor.channel is not None:
-        outcome.keys_sent, outcome.key_bits = compositor.channel.sent, compositor.channel.bits
+    _account(outcome, compositor)
     outcome.seconds = time.perf_counter() - start
     clock.add(REST, outcome.seconds - sum(clock.seconds.values()), unit=WHOLE)
     has_duration = not (isinstance(reader, VideoReader) and reader.is_pictures)
     outcome.profile = Profile.of(clock, outcome.frames, last if has_duration else Fraction(0))
     return outcome
+
+
+def _account(outcome: Outcome, compositor: Compositor) -> None:
+    """Note what became of the faces."""
+    outcome.faces, outcome.people, outcome.mask = compositor.faces, compositor.people, compositor.mask
+    outcome.blend, outcome.routes, outcome.identity = compositor.canvas.blend, compositor.routes.as_json(), compositor.identities
+    if compositor.channel is not None:
+        outcome.keys_sent, outcome.key_bits = compositor.channel.sent, compositor.channel.bits
 
 
 def _run(
