@@ -229,7 +229,8 @@ class Tracking:
 
     `every`: the whole picture is searched for faces every so many frames. `max_gap`: the longest run of frames without the face over which
     it is followed on. `smoothing`: standard deviation of the landmark smoothing in frames; `smoother`: its kind. `region`: 1-euro
-    filters of the face's centre and of its width; None: both are those of the smoothed landmarks.
+    filters of the face's centre and of its width; None: both are those of the smoothed landmarks. `min_face`: width in pixels of the
+    smallest face that matters, and `max_pixels`: how large pictures are when they are searched; None: as the detector has it.
     """
 
     every: int = 10
@@ -237,6 +238,8 @@ class Tracking:
     smoothing: float = 1.5
     smoother: Smoother = "gaussian"
     region: tuple[Cutoffs, Cutoffs] | None = None
+    min_face: int | None = None
+    max_pixels: int | None = None
 
 
 @dataclass(frozen=True)

@@ -63,9 +63,11 @@ class Steadiness(Section):
     """How faces are followed; counts in frames.
 
     The whole picture is searched every `detect_every`; a face out of sight for up to `box_life` is followed on; `centre` and `size` steady
-    the place and the width of its region.
+    the place and the width of its region. Pictures are searched at up to `detect_pixels` pixels, for faces of the narrowest band that has
+    an expert.
     """
 
+    detect_pixels: Annotated[int, Field(ge=100_000)] = 2_500_000
     detect_every: Annotated[int, Field(ge=1, le=250)] = 12
     box_life: Annotated[int, Field(ge=0, le=50)] = 12
     centre: Euro = Euro(min_cutoff=1.2, beta=0.007, d_cutoff=1.0)

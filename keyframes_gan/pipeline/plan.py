@@ -69,7 +69,8 @@ def plan_of(source: Path, settings: Settings, *, restorer: Restorer | None = Non
         info, total = reader.info, count_frames(source)
         restorer = restorer or build_restorer(settings)
         framing: Framing = WholeFraming.of(restorer.spec, info) if settings.has_aligned else FaceFraming(restorer.spec)
-        stream = AlignedStream() if settings.has_aligned else face_stream(settings, restorer.spec, build_detector(settings), Stopwatch())
+        detector = build_detector(settings, restorer.spec.tracking)
+        stream = AlignedStream() if settings.has_aligned else face_stream(settings, restorer.spec, detector, Stopwatch())
         kept: deque[Frame] = deque(maxlen=KEPT)
         found: list[SmoothFrame] = []
         start = time.perf_counter()

@@ -157,14 +157,17 @@ def weights_digest(settings: Settings, restorer: Restorer) -> str | None:
     return weights.digest(weights.locate(settings.weights or restorer.spec.weights))
 
 
-def build_detector(settings: Settings, *, photos: bool = False) -> Detector:
-    """Return what finds faces, in `photos` smaller ones too.
+def build_detector(settings: Settings, tracking: Tracking | None = None, *, photos: bool = False) -> Detector:
+    """Return what finds faces as `tracking` wants them found, in `photos` smaller ones too.
 
     Raises:
         UserError: there is none of that name.
     """
     make = detectors.find(settings.detector)
-    return make(min_face=PHOTO_FACE, device=settings.device) if photos else make(device=settings.device)
+    least = PHOTO_FACE if photos else None if tracking is None else tracking.min_face
+    most = None if photos or tracking is None else tracking.max_pixels
+    wanted = {name: value for name, value in (("min_face", least), ("max_pixels", most)) if value is not None}
+    return make(**wanted, device=settings.device)
 
 
 def face_stream(settings: Settings, spec: RestorerSpec, detector: Detector, clock: Stopwatch) -> FaceStream:
@@ -247,7 +250,7 @@ def restore_video(
     photos = as_images(reader, target)
     if photos and settings.every is None:
         settings = replace(settings, every=1)  # one photo says little about where the faces of the next are
-    detector = build_detector(settings, photos=photos)
+    detector = build_detector(settings, restorer.spec.tracking, photos=photos)
     stream = AlignedStream() if settings.has_aligned else face_stream(settings, restorer.spec, detector, clock)
     album = PhotoAlbum(settings.references, detector)
     outcome = Outcome(reader.path, target, settings.restorer)

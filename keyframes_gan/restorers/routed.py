@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from keyframes_gan.options.routed import Expert, Routing, Steadiness
+    from keyframes_gan.options.routed import Expert, Routing
     from keyframes_gan.types import Image, Matrix, Restorer
 
 DEFAULT = ROOT / "options" / "infer" / "routed.yml"
@@ -85,7 +85,7 @@ class Routed:
         blend = routing.blend
         self.spec = replace(
             SPEC,
-            tracking=_tracking(routing.steadiness),
+            tracking=_tracking(routing),
             blend=blend.video,
             photo_blend=blend.photo,
             min_identity=routing.min_identity,
@@ -181,9 +181,12 @@ class Routed:
         return whole
 
 
-def _tracking(asked: Steadiness) -> Tracking:
+def _tracking(routing: Routing) -> Tracking:
+    asked = routing.steadiness
     region = Cutoffs(**asked.centre.model_dump()), Cutoffs(**asked.size.model_dump())
-    return Tracking(every=asked.detect_every, max_gap=asked.box_life, region=region)
+    wanted = [band.from_px for band in routing.bands if set(band.experts) != {LEAVE}]
+    least = None if not wanted else max(int(min(wanted)), 1)
+    return Tracking(every=asked.detect_every, max_gap=asked.box_life, region=region, min_face=least, max_pixels=asked.detect_pixels)
 
 
 def _cut(clip: FaceClip, start: int, end: int, spec: RestorerSpec) -> tuple[FaceClip, list[Matrix]]:

@@ -286,3 +286,16 @@ def test_detectors_run_where_the_user_says(name: str, monkeypatch: pytest.Monkey
         detector.detect(np.zeros((64, 64, 3), np.uint8))
     assert asked == ["cpu"]
     assert stream.build_detector(settings(detector="dlib-hog", device="cpu")).detect(np.zeros((96, 96, 3), np.uint8)) == []
+
+
+@pytest.mark.parametrize(
+    ("photos", "tracking", "expected"),
+    [
+        (False, None, (64, 500_000)),
+        (False, Tracking(min_face=50, max_pixels=10**6), (50, 10**6)),
+        (True, Tracking(min_face=50), (40, 500_000)),
+    ],
+)
+def test_searches_for_faces_as_small_as_the_restorer_asks(photos: bool, tracking: Tracking | None, expected: tuple[int, int]) -> None:
+    detector = stream.build_detector(settings(detector="dlib-hog"), tracking, photos=photos)
+    assert (detector.min_face, detector.max_pixels) == expected  # type: ignore[attr-defined]

@@ -429,5 +429,5 @@ def test_as_shipped_small_faces_are_enlarged_and_large_ones_left() -> None:
 def test_the_options_say_how_faces_are_followed_and_how_alike_they_must_stay(routing: Routing) -> None:
     steady = Steadiness(detect_every=7, box_life=3, centre=Euro(min_cutoff=0.5, beta=0.1, d_cutoff=2.0))
     made = routed.Routed(routing.model_copy(update={"steadiness": steady, "min_identity": 0.9}), {"T": Recorder(), "F": Recorder()})
-    assert made.spec.tracking == Tracking(7, 3, 1.5, "gaussian", (Cutoffs(0.5, 0.1, 2.0), Cutoffs(1.0, 0.010, 1.0)))
+    assert made.spec.tracking == Tracking(7, 3, 1.5, "gaussian", (Cutoffs(0.5, 0.1, 2.0), Cutoffs(1.0, 0.010, 1.0)), 50, 2_500_000)
     assert made.spec.min_identity == 0.9
