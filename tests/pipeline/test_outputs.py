@@ -196,8 +196,8 @@ def test_in_images_smaller_faces_are_looked_for_and_in_each(
     asked: list[tuple[bool, int | None]] = []
     build = stream.build_detector
 
-    def built(settings: Settings, *, photos: bool = False) -> Any:
-        detector: Any = build(settings, photos=photos)
+    def built(settings: Settings, tracking: Any = None, *, photos: bool = False) -> Any:
+        detector: Any = build(settings, tracking, photos=photos)
         assert detector.min_face == (40 if photos else 64)
         asked.append((photos, settings.every))
         return detector
