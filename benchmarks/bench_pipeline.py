@@ -4,8 +4,8 @@
     python benchmarks/bench_pipeline.py memory [--seconds 60 600] [--write]
 
 speed   a 390x512 and a 1280x720 clip with one face, through the streaming pass and, in turn in the same run, through the plain method:
-        the same network at the same crop size, but a face search on every frame, moving least squares at every pixel, the network in
-        contiguous memory, and the crop blended over the whole frame. Both include decoding and encoding.
+        the same network at the same crop size, but a face search on every frame, the network in float32 and contiguous memory, and the
+        crop blended over the whole frame. Both include decoding and encoding.
 memory  peak resident memory of a process that restores a 60 s and a 600 s video (256x320, 10 frames a second, with restored faces).
 """
 
@@ -19,6 +19,7 @@ import sys
 import tempfile
 import time
 from fractions import Fraction
+from itertools import islice, pairwise
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -27,17 +28,17 @@ sys.path.insert(0, str(ROOT))
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
 
-from archs.dmsasff_lite_arch import DMSASFFNetLite  # noqa: E402
+from archs.flow import warp as torch_warp  # noqa: E402
+from archs.keyframe_flow_arch import KeyframeFlowNet  # noqa: E402
 from benchmarks.record import circumstances, write  # noqa: E402
 from keyframes_gan import weights  # noqa: E402
 from keyframes_gan.faces import align, detectors  # noqa: E402
 from keyframes_gan.faces.landmarks import Landmarker  # noqa: E402
-from keyframes_gan.keyframes.memory import KeyframeMemory  # noqa: E402
-from keyframes_gan.keyframes.warp import warp  # noqa: E402
+from keyframes_gan.keyframes.flow import FlowGuides  # noqa: E402
 from keyframes_gan.pipeline.settings import Settings  # noqa: E402
 from keyframes_gan.pipeline.stream import restore_video  # noqa: E402
 from keyframes_gan.portrait import portrait_clip  # noqa: E402
-from keyframes_gan.types import CROP_SIZES, Image, Reference  # noqa: E402
+from keyframes_gan.types import CROP_SIZES, Image  # noqa: E402
 from keyframes_gan.video.compress import encode_frames  # noqa: E402
 from keyframes_gan.video.read import VideoReader  # noqa: E402
 from keyframes_gan.video.write import Encoding, VideoWriter  # noqa: E402
@@ -59,30 +60,32 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit, outcome.frames,
 
 
 class PlainMethod:
-    """The published order of work, frame by frame, with nothing carried over but the key frames."""
+    """The same network without the pipeline's care: every frame by itself, in float32, contiguous, pasted over the whole picture."""
 
     def __init__(self) -> None:
-        self.network = DMSASFFNetLite().eval()
+        self.network = KeyframeFlowNet().eval()
         weights.load_into(self.network, weights.load_state("keyframes_lite"), name="keyframes_lite")
-        self.detector, self.landmarker = detectors.find("dlib-hog")(), Landmarker()
-        self.memory = KeyframeMemory(5)
+        self.detector, self.landmarker, self.guides = detectors.find("dlib-hog")(), Landmarker(), FlowGuides()
+        self.past: tuple[Image, torch.Tensor] | None = None
 
-    def frame(self, rgb: Image, *, is_key: bool) -> Image:
+    def frame(self, rgb: Image, following: Image | None) -> Image:
         points = self.landmarker.points(rgb, self.detector.detect(rgb)[0].box, rounds=2)
         size = align.native_size(points, CROP_SIZES)
         matrix = align.CropSpec("paper", size).to_crop(points)
-        given, landmarks = align.crop(rgb, matrix, size), align.transform_points(points, matrix)
-        if is_key or not len(self.memory):
-            self.memory.add(Reference(given, given, landmarks, None), len(self.memory))
-        reference = self.memory.choose(landmarks)
-        if reference is None:
-            raise RuntimeError("the memory is never empty here")
-        moved = warp(reference.picture, reference.landmarks, landmarks, "paper")
-        dots = align.landmark_image(landmarks, size)[..., None]
-        inputs = [torch.from_numpy(image).permute(2, 0, 1)[None].float().div(255).contiguous() for image in (given, moved, dots)]
+        given = align.crop(rgb, matrix, size)
+        compressed, past, after = planes(given).div(255), torch.zeros(1, 7, size, size), torch.zeros(1, 4, size, size)
+        if following is not None:
+            after = planes(self.guides.following(given, align.crop(following, matrix, size)))
         with torch.inference_mode():
-            restored = self.network(*inputs, torch.ones(1)).clamp(0, 1).mul(255).round().byte()[0].permute(1, 2, 0).numpy()
-        return align.paste_paper(rgb, np.ascontiguousarray(restored), matrix)
+            if self.past is not None and len(self.past[0]) == size:
+                before, made = planes(self.past[0]).div(255), self.past[1]
+                flow = planes(self.guides.flow(given, self.past[0]))
+                moved = torch_warp(torch.cat((made - before, made), dim=1), flow, outside="border")
+                past = torch.cat((moved[:, :3], moved[:, 3:] - compressed, torch.ones(1, 1, size, size)), dim=1)
+            restored = self.network(compressed, torch.zeros(1, 7, size, size), past, after)
+        self.past = given, restored
+        levels = restored.clamp(0, 1).mul(255).round().byte()[0].permute(1, 2, 0).numpy()
+        return align.paste_paper(rgb, np.ascontiguousarray(levels), matrix)
 
     def restore(self, source: Path, target: Path, limit: int) -> float:
         """Return seconds per frame over the first `limit` frames."""
@@ -91,12 +94,16 @@ class PlainMethod:
             info = reader.info
             size = (info.width, info.height)
             with VideoWriter(target, size=size, time_base=info.time_base, rate=info.rate, like=info, encoding=Encoding()) as writer:
-                for frame in reader:
-                    if count == limit:
-                        break
-                    writer.write(self.frame(frame.rgb, is_key=frame.is_key), frame.time)
+                self.past = None
+                for frame, after in pairwise(islice(reader, limit + 1)):
+                    writer.write(self.frame(frame.rgb, after.rgb), frame.time)
                     count += 1
         return (time.perf_counter() - start) / count
+
+
+def planes(picture: np.ndarray) -> torch.Tensor:
+    """Return (H, W, C) as contiguous float32 (1, C, H, W)."""
+    return torch.from_numpy(picture).permute(2, 0, 1)[None].float().contiguous()
 
 
 def speed(frames: int, plain_frames: int, rounds: int) -> list[dict[str, object]]:
