@@ -17,6 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from archs.flow import warp
+
 MULTIPLE = 8
 UNSHUFFLE = 2
 SLOPE = 0.1
@@ -125,6 +127,19 @@ class KeyframeFlowNet(nn.Module):
             if tuple(guide.shape) != (count, wanted, height, width):
                 msg = f"{name}: expected {(count, wanted, height, width)}, got {tuple(guide.shape)}"
                 raise ValueError(msg)
+
+
+def past_guide(restored: Tensor, before: Tensor, compressed: Tensor, flow: Tensor) -> Tensor:
+    """Return what the frame before tells about `compressed`, as `KeyframeFlowNet` takes it: (N, 7, H, W).
+
+    Args:
+        restored: (N, 3, H, W), what was made of the frame before.
+        before: the same frame as the stream showed it.
+        compressed: the frame that is restored next.
+        flow: (N, 2, H, W), from `compressed` to `before`, pixels to the right and down.
+    """
+    moved = warp(torch.cat((restored - before, restored), dim=1), flow, outside="border")
+    return torch.cat((moved[:, :3], moved[:, 3:] - compressed, torch.ones_like(moved[:, :1])), dim=1)
 
 
 def _stronger(guide: Tensor) -> Tensor:

@@ -28,8 +28,7 @@ sys.path.insert(0, str(ROOT))
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
 
-from archs.flow import warp as torch_warp  # noqa: E402
-from archs.keyframe_flow_arch import KeyframeFlowNet  # noqa: E402
+from archs.keyframe_flow_arch import KeyframeFlowNet, past_guide  # noqa: E402
 from benchmarks.record import circumstances, write  # noqa: E402
 from keyframes_gan import weights  # noqa: E402
 from keyframes_gan.faces import align, detectors  # noqa: E402
@@ -80,8 +79,7 @@ class PlainMethod:
             if self.past is not None and len(self.past[0]) == size:
                 before, made = planes(self.past[0]).div(255), self.past[1]
                 flow = planes(self.guides.flow(given, self.past[0]))
-                moved = torch_warp(torch.cat((made - before, made), dim=1), flow, outside="border")
-                past = torch.cat((moved[:, :3], moved[:, 3:] - compressed, torch.ones(1, 1, size, size)), dim=1)
+                past = past_guide(made, before, compressed, flow)
             restored = self.network(compressed, torch.zeros(1, 7, size, size), past, after)
         self.past = given, restored
         levels = restored.clamp(0, 1).mul(255).round().byte()[0].permute(1, 2, 0).numpy()

@@ -8,8 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from archs.flow import warp
-from archs.keyframe_flow_arch import PAST_CHANNELS
+from archs.keyframe_flow_arch import PAST_CHANNELS, past_guide
 from keyframes_gan.models.adversarial import AdversarialModel, Terms
 from keyframes_gan.models.base import Batch
 from keyframes_gan.models.validation import Shown, image_of
@@ -24,18 +23,11 @@ class KeyframeFlowModel(AdversarialModel):
         for frame in range(batch["lq"].shape[1]):
             here = {name: tensor[:, frame] for name, tensor in batch.items()}
             if restored:
-                before = batch["lq"][:, frame - 1]
-                past = self._past(restored[-1], before, here)
+                past = past_guide(restored[-1], batch["lq"][:, frame - 1], here["lq"], here["flow"])
             else:
                 past = here["lq"].new_zeros(len(here["lq"]), PAST_CHANNELS, *here["lq"].shape[2:])
             restored.append(net(here["lq"], here["key"], past, here["following"]))
         return torch.stack(restored, dim=1)
-
-    @staticmethod
-    def _past(restored: Tensor, before: Tensor, here: Batch) -> Tensor:
-        """Return what the frame before tells, (N, 7, H, W): all from its `restored` and its compressed picture `before`."""
-        moved = warp(torch.cat((restored - before, restored), dim=1), here["flow"], outside="border")
-        return torch.cat((moved[:, :3], moved[:, 3:] - here["lq"], torch.ones_like(moved[:, :1])), dim=1)
 
     def terms(self, chunk: Batch) -> tuple[Terms, Tensor]:
         """Return the terms of pixels and slopes, and the restored frames as (N T, 3, H, W)."""

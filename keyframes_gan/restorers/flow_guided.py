@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 import torch
 
-from archs.flow import warp
-from archs.keyframe_flow_arch import KEY_CHANNELS, NEXT_CHANNELS, PAST_CHANNELS
+from archs.keyframe_flow_arch import KEY_CHANNELS, NEXT_CHANNELS, PAST_CHANNELS, past_guide
 from keyframes_gan.keyframes.fit import fit
 from keyframes_gan.keyframes.flow import FlowGuides, Key
 
@@ -99,8 +98,7 @@ class FlowGuided:
     def _past(self, compressed: torch.Tensor, past: Past, flow: FloatArray) -> torch.Tensor:
         """Return what the frame before tells, (1, 7, S, S)."""
         before = self._tensor(past.crop) / 255
-        moved = warp(torch.cat((past.restored - before, past.restored), dim=1), self._tensor(flow), outside="border")
-        return torch.cat((moved[:, :3], moved[:, 3:] - compressed, torch.ones_like(moved[:, :1])), dim=1)
+        return past_guide(past.restored, before, compressed, self._tensor(flow))
 
     @overload
     def _tensor(self, picture: npt.NDArray[Any]) -> torch.Tensor: ...
