@@ -41,8 +41,8 @@ class KeyframeSequenceDataset(Dataset[dict[str, Any]]):
 
     Args:
         opt: `dataroot` (list of clips_*.jsonl), `streams` (list of `StreamSettings`), `cache`, `phase`, and optionally `exclude` (clip
-            names), `most_frames`, `num_frame`, `patch_size`, `p_hq`, `p_photo`, `p_none`, `key_gap`, `photo_gap`, `use_hflip`,
-            `runs_per_clip`, `seed`.
+            names), `most_frames`, `num_frame`, `patch_size`, `p_hq`, `p_photo`, `p_none`, `key_gap`, `photo_gap`, `towards_middle`
+            (patches lie in the middle, where the face is, more often than at the rim), `use_hflip`, `runs_per_clip`, `seed`.
 
     Raises:
         UserError: a list of clips cannot be read, no clip is left, a clip's video is missing, or a clip is shorter or smaller than a
@@ -56,6 +56,7 @@ class KeyframeSequenceDataset(Dataset[dict[str, Any]]):
         self.patch = int(opt.get("patch_size", 112))
         self.p_hq, self.p_photo = float(opt.get("p_hq", 0.4)), float(opt.get("p_photo", 0.2))
         self.key_gap, self.photo_gap = int(opt.get("key_gap", 150)), int(opt.get("photo_gap", 20))
+        self.towards_middle = bool(opt.get("towards_middle", False))
         self.hflip = bool(opt.get("use_hflip", True))
         excluded = set(opt.get("exclude", ()))
         clips = read_originals(opt["dataroot"], excluded)
@@ -109,7 +110,8 @@ class KeyframeSequenceDataset(Dataset[dict[str, Any]]):
         if not self.train:
             whole = slice(0, clip.side - clip.side % MULTIPLE)
             return (whole, whole), (whole, whole)
-        starts = [int(start) for start in rng.integers(0, clip.side - self.patch + 1, size=2)]
+        draws = rng.integers(0, clip.side - self.patch + 1, size=(2, 2 if self.towards_middle else 1))
+        starts = [int(start) for start in draws.mean(axis=1)]
         outer = tuple(slice(max(start - MARGIN, 0), min(start + self.patch + MARGIN, clip.side)) for start in starts)
         inner = tuple(slice(start - around.start, start - around.start + self.patch) for start, around in zip(starts, outer, strict=True))
         return (outer[0], outer[1]), (inner[0], inner[1])

@@ -22,6 +22,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from keyframes_gan import weights
 from keyframes_gan.models import checkpoints, soundness
+from keyframes_gan.models.muon import Muon
 from keyframes_gan.models.schedule import rate_at
 from keyframes_gan.registry import BaseModel, build_loss, build_network, get_root_logger
 
@@ -208,10 +209,12 @@ class EngineModel(BaseModel):
         return loss.to(self.device)
 
     def add_optimizer(self, parameters: Iterable[nn.Parameter], options: dict[str, Any]) -> torch.optim.Optimizer:
-        """Build any optimiser of `torch.optim` for the parameters that want gradients."""
+        """Build any optimiser of `torch.optim`, or `Muon`, for the parameters that want gradients."""
         settings = {key: value for key, value in options.items() if key != "type"}
         wanted = [parameter for parameter in parameters if parameter.requires_grad]
-        optimizer: torch.optim.Optimizer = getattr(torch.optim, options["type"])(wanted, **settings)
+        optimizer: torch.optim.Optimizer = (Muon if options["type"] == "Muon" else getattr(torch.optim, options["type"]))(
+            wanted, **settings
+        )
         self.optimizers.append(optimizer)
         self.base_rates.append([float(group["lr"]) for group in optimizer.param_groups])
         return optimizer

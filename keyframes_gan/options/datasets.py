@@ -196,6 +196,7 @@ class KeyframeSequenceDataset(Data):
     p_none: Fraction = 0.4
     key_gap: Positive = 150
     photo_gap: Positive = 20
+    towards_middle: bool = False
     use_hflip: bool = True
     runs_per_clip: Positive = 2
 

@@ -111,7 +111,18 @@ class SGDOptimizer(Section):
     momentum: Fraction = 0.0
 
 
-Optimizer = Annotated[AdamOptimizer | SGDOptimizer, Field(discriminator="type")]
+class MuonOptimizer(Section):
+    """`keyframes_gan.models.muon.Muon`: Muon for the convolutions in the middle of a network, AdamW for the rest; AdamW's learning rates."""
+
+    type: Literal["Muon"]
+    lr: Rate
+    weight_decay: Weight = 0.0
+    momentum: Fraction = 0.95
+    betas: Annotated[list[Fraction], Field(min_length=2, max_length=2)] = Field(default=[0.9, 0.999])
+    eps: Rate = 1e-8
+
+
+Optimizer = Annotated[AdamOptimizer | MuonOptimizer | SGDOptimizer, Field(discriminator="type")]
 
 
 class MultiStepSchedule(Section):

@@ -119,6 +119,20 @@ def test_a_sample_is_a_run_of_the_original_and_of_its_stream(build: Build, truth
     assert len(places) == 5
 
 
+def test_patches_may_lie_in_the_middle_more_often(build: Build, truth: list[Tensor], monkeypatch: pytest.MonkeyPatch) -> None:
+    spread = {}
+    for towards_middle in (False, True):
+        data = build(num_frame=1, towards_middle=towards_middle, p_hq=0, p_photo=0, p_none=1)
+        monkeypatch.setattr(data.guides, "following", lambda here, _: np.zeros((*here.shape[:2], 4), np.float32))
+        places = [place(Positioned(data, 0)[4, position]["gt"][0], truth[0][4]) for position in range(60)]
+        offsets = np.array(places) - (INNER - 64) / 2
+        assert np.abs(offsets.mean(axis=0)).max() < 8
+        spread[towards_middle] = offsets.std()
+    # Standard deviations of an even draw from 0..64 and of the mean of two
+    assert spread[False] == pytest.approx(18.8, abs=2.5)
+    assert spread[True] == pytest.approx(18.8 / 2**0.5, abs=2.0)
+
+
 def test_flow_leads_to_the_frame_before_and_the_next_frame_is_brought_here(build: Build) -> None:
     """Within the crop the scene moves by (-2, 1)."""
     data = build(patch_size=128)
