@@ -112,7 +112,7 @@ class SGDOptimizer(Section):
 
 
 class MuonOptimizer(Section):
-    """`keyframes_gan.models.muon.Muon`: Muon for the convolutions in the middle of a network, AdamW for the rest; AdamW's learning rates."""
+    """`keyframes_gan.models.muon.Muon`: Muon inside a network, AdamW at its ends; at AdamW's rates."""
 
     type: Literal["Muon"]
     lr: Rate
