@@ -25,6 +25,7 @@ ARCHS: dict[str, str] = {
     "InceptionFID": "archs.inception_arch",
     "KEEP": "archs.keep_arch",
     "KeyframeFlowNet": "archs.keyframe_flow_arch",
+    "VividKeyframeFlowNet": "archs.keyframe_flow_arch",
     "LPIPS": "archs.lpips_arch",
     "MultiScaleDiscriminator": "archs.discriminator_arch",
     "ParseNet": "archs.parsenet_arch",

@@ -31,6 +31,8 @@ DIFFERENCE_GAIN = 4.0
 RESIDUAL_GAIN = 0.1
 """The network's own correction in units of its last convolution."""
 GATES = 2
+DETAIL_PREFIX = "detail"
+"""Weights of a VividKeyframeFlowNet that a KeyframeFlowNet does not have begin with this."""
 
 
 def _act(features: Tensor) -> Tensor:
@@ -107,14 +109,21 @@ class KeyframeFlowNet(nn.Module):
         Raises:
             ValueError: shapes that do not belong together, or a size that is no multiple of 8.
         """
+        return self._restored(self._seen(compressed, key, past, following), compressed, key, past)
+
+    def _seen(self, compressed: Tensor, key: Tensor, past: Tensor, following: Tensor) -> Tensor:
+        """Return features at half the resolution, (N, C, H / 2, W / 2)."""
         self._check(compressed, key, past, following)
         seen = torch.cat((compressed - 0.5, *(_stronger(guide) for guide in (key, past, following))), dim=1)
         fine = self.fine_down(_act(self.enter(F.pixel_unshuffle(seen.to(self.tail.weight.dtype), UNSHUFFLE))))
         middle = self.middle_down(_act(self.to_middle(fine)))
         coarse = self.coarse(_act(self.to_coarse(middle)))
         middle = self.middle_up(_act(middle + F.pixel_shuffle(self.from_coarse(coarse), 2)))
-        fine = self.fine_up(_act(fine + F.pixel_shuffle(self.from_middle(middle), 2)))
-        own, key_gate, past_gate = F.pixel_shuffle(self.tail(fine), UNSHUFFLE).float().split((3, 1, 1), dim=1)
+        features: Tensor = self.fine_up(_act(fine + F.pixel_shuffle(self.from_middle(middle), 2)))
+        return features
+
+    def _restored(self, seen: Tensor, compressed: Tensor, key: Tensor, past: Tensor) -> Tensor:
+        own, key_gate, past_gate = F.pixel_shuffle(self.tail(seen), UNSHUFFLE).float().split((3, 1, 1), dim=1)
         moved = torch.sigmoid(key_gate) * key[:, :3] + torch.sigmoid(past_gate) * past[:, :3]
         return compressed + moved + RESIDUAL_GAIN * own
 
@@ -127,6 +136,38 @@ class KeyframeFlowNet(nn.Module):
             if tuple(guide.shape) != (count, wanted, height, width):
                 msg = f"{name}: expected {(count, wanted, height, width)}, got {tuple(guide.shape)}"
                 raise ValueError(msg)
+
+
+class VividKeyframeFlowNet(KeyframeFlowNet):
+    """A KeyframeFlowNet that makes a second, crisper picture from the same features.
+
+    Only the first goes on to later frames, so that invented detail never feeds on itself. At its initialisation both pictures are the same.
+
+    Args:
+        widths: as for `KeyframeFlowNet`.
+        blocks: likewise.
+        detail_blocks: residual blocks of the second picture.
+    """
+
+    def __init__(
+        self, widths: tuple[int, int, int] = (32, 64, 96), blocks: tuple[int, int, int] = (0, 2, 4), detail_blocks: int = 2
+    ) -> None:
+        super().__init__(widths, blocks)
+        self.detail = nn.Sequential(*(ResidualBlock(widths[0]) for _ in range(detail_blocks)))
+        self.detail_tail = nn.Conv2d(widths[0], 3 * UNSHUFFLE**2, 3, padding=1)
+        nn.init.zeros_(self.detail_tail.weight)
+        nn.init.zeros_(self.detail_tail.bias)  # type: ignore[arg-type]
+
+    def details(self) -> list[nn.Parameter]:
+        """Return the parameters that only the second picture has."""
+        return [*self.detail.parameters(), *self.detail_tail.parameters()]
+
+    def forward(self, compressed: Tensor, key: Tensor, past: Tensor, following: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+        """Restore `compressed`, given as to `KeyframeFlowNet`: the faithful picture and the vivid one, each (N, 3, H, W), not clamped."""
+        seen = self._seen(compressed, key, past, following)
+        faithful = self._restored(seen, compressed, key, past)
+        detail = F.pixel_shuffle(self.detail_tail(self.detail(seen)), UNSHUFFLE).float()
+        return faithful, faithful + RESIDUAL_GAIN * detail
 
 
 def past_guide(restored: Tensor, before: Tensor, compressed: Tensor, flow: Tensor) -> Tensor:

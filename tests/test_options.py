@@ -337,6 +337,15 @@ def test_the_flow_recipes_options(file: Path) -> None:
     options.load(file, root=file.parent)  # the cache need not be there
 
 
+def test_vivid_options_want_faithful_weights(file: Path) -> None:
+    vivid = FLOW.replace("KeyframeFlowModel", "VividFlowModel").replace("{type: KeyframeFlowNet,", "{type: VividKeyframeFlowNet,")
+    (file.parent / "clips.jsonl").touch()
+    found = [line.split(": ", 1)[1] for line in problems(file, vivid + "path: {param_key_g: params}\n", "manual_seed=1")]
+    assert [line for line in found if line.startswith("path: expected pretrain_network_g")], found
+    file.write_text(vivid + "path: {pretrain_network_g: keyframes_lite}\n")
+    options.load(file, root=file.parent)
+
+
 @pytest.mark.parametrize(
     ("override", "start"),
     [

@@ -8,5 +8,6 @@ MODELS: dict[str, str] = {
     "KEEPModel": "keyframes_gan.models.keep_model",
     "KeyframeFlowModel": "keyframes_gan.models.keyframe_flow_model",
     "SRNetModel": "keyframes_gan.models.srnet_model",
+    "VividFlowModel": "keyframes_gan.models.keyframe_flow_model",
     "VQGANModel": "keyframes_gan.models.vqgan_model",
 }

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from archs.keyframe_flow_arch import PAST_CHANNELS, past_guide
+from archs.keyframe_flow_arch import DETAIL_PREFIX, PAST_CHANNELS, VividKeyframeFlowNet, past_guide
 from keyframes_gan.models.adversarial import AdversarialModel, Terms
 from keyframes_gan.models.base import Batch
 from keyframes_gan.models.validation import Shown, image_of
@@ -19,15 +19,23 @@ class KeyframeFlowModel(AdversarialModel):
 
     def restore(self, net: nn.Module, batch: Batch) -> Tensor:
         """Restore runs frame by frame: float32 (N, T, 3, H, W), not clamped."""
+        return self.frame_by_frame(net, batch)[0]
+
+    @staticmethod
+    def frame_by_frame(net: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Return the runs that go on from frame to frame and the ones to be shown; the same but for a VividKeyframeFlowNet."""
         restored: list[Tensor] = []
+        shown: list[Tensor] = []
         for frame in range(batch["lq"].shape[1]):
             here = {name: tensor[:, frame] for name, tensor in batch.items()}
             if restored:
                 past = past_guide(restored[-1], batch["lq"][:, frame - 1], here["lq"], here["flow"])
             else:
                 past = here["lq"].new_zeros(len(here["lq"]), PAST_CHANNELS, *here["lq"].shape[2:])
-            restored.append(net(here["lq"], here["key"], past, here["following"]))
-        return torch.stack(restored, dim=1)
+            made = net(here["lq"], here["key"], past, here["following"])
+            for run, picture in zip((restored, shown), made if isinstance(made, tuple) else (made, made), strict=True):
+                run.append(picture)
+        return torch.stack(restored, dim=1), torch.stack(shown, dim=1)
 
     def terms(self, chunk: Batch) -> tuple[Terms, Tensor]:
         """Return the terms of pixels and slopes, and the restored frames as (N T, 3, H, W)."""
@@ -52,3 +60,20 @@ class KeyframeFlowModel(AdversarialModel):
             restored = self.restore(net, self.batch)
         frames = (restored[0], self.batch["gt"][0], self.batch["lq"][0])
         return Shown(Path(data["lq_path"][0]).stem, *([image_of(frame) for frame in run] for run in frames))
+
+
+class VividFlowModel(KeyframeFlowModel):
+    """Trains what a VividKeyframeFlowNet adds to its faithful pictures; everything else of it stays as it was loaded."""
+
+    def adapt(self, label: str, net: nn.Module, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return the generator's weights, its own details where `state` has none, and let only those learn."""
+        if not isinstance(net, VividKeyframeFlowNet):
+            return state
+        net.requires_grad_(requires_grad=False)
+        for parameter in net.details():
+            parameter.requires_grad_()
+        return {**{name: value for name, value in net.state_dict().items() if name.startswith(DETAIL_PREFIX)}, **state}
+
+    def restore(self, net: nn.Module, batch: Batch) -> Tensor:
+        """Return the vivid pictures of runs, float32 (N, T, 3, H, W), not clamped."""
+        return self.frame_by_frame(net, batch)[1]

@@ -30,6 +30,15 @@ class KeyframeFlowNet(Section):
     blocks: Annotated[list[Count], Field(min_length=3, max_length=3)] | None = None
 
 
+class VividKeyframeFlowNet(Section):
+    """`archs.keyframe_flow_arch.VividKeyframeFlowNet`."""
+
+    type: Literal["VividKeyframeFlowNet"]
+    widths: Annotated[list[Positive], Field(min_length=3, max_length=3)] | None = None
+    blocks: Annotated[list[Count], Field(min_length=3, max_length=3)] | None = None
+    detail_blocks: Count | None = None
+
+
 class DMSASFFNet(Section):
     """`archs.dmsasff_arch.DMSASFFNet`: the published network; its size is fixed."""
 
@@ -179,6 +188,7 @@ NETWORKS: dict[str, type[Section]] = {
         MultiScaleDiscriminator,
         SRNet,
         VGGStyleDiscriminator256,
+        VividKeyframeFlowNet,
         VQAutoEncoder,
         VQGANDiscriminator,
         VQHQEncoder,

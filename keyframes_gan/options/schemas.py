@@ -22,6 +22,7 @@ from keyframes_gan.options.networks import (
     Generator,
     KeyframeFlowNet,
     SRNet,
+    VividKeyframeFlowNet,
     VQAutoEncoder,
     VQGANDiscriminator,
 )
@@ -329,6 +330,23 @@ class KeyframeFlowTraining(Recipe):
     train: training.KeyframeFlowOptimisation | None = None
 
 
+class VividFlowTraining(Recipe):
+    """An options file with model_type VividFlowModel."""
+
+    model_type: Literal["VividFlowModel"]
+    datasets: dict[Phase, KeyframeSequenceDataset]
+    network_g: VividKeyframeFlowNet
+    network_d: Discriminator | None = None
+    path: Paths
+    train: training.KeyframeFlowOptimisation | None = None
+
+    @model_validator(mode="after")
+    def _faithful(self) -> Self:
+        if self.path.pretrain_network_g is None:
+            refuse("path", "expected pretrain_network_g, the weights of the KeyframeFlowNet whose pictures get details")
+        return self
+
+
 # model_type -> schema of the whole file.
 TRAININGS: dict[str, type[Recipe]] = {
     "DMSASFFNetModel": DMSASFFNetTraining,
@@ -336,6 +354,7 @@ TRAININGS: dict[str, type[Recipe]] = {
     "KEEPModel": KEEPTraining,
     "KeyframeFlowModel": KeyframeFlowTraining,
     "SRNetModel": SRNetTraining,
+    "VividFlowModel": VividFlowTraining,
     "VQGANModel": VQGANTraining,
 }
 

@@ -49,7 +49,7 @@ class _Guides:
 
 
 class FlowGuided:
-    """Runs a KeyframeFlowNet over the frames of a clip, one after the other.
+    """Runs a KeyframeFlowNet or a VividKeyframeFlowNet over the frames of a clip, one after the other.
 
     Flows depend on compressed pictures only. They are found ahead of the network, for several frames at a time, in threads.
 
@@ -78,22 +78,22 @@ class FlowGuided:
         past = state.past
         with torch.inference_mode(), torch.autocast(self._device.type, self._precision, enabled=self._precision != torch.float32):
             for frame, guide in enumerate(guides, clip.context):
-                made = self._one(clip.crops[frame], guide, past)
+                made, shown = self._one(clip.crops[frame], guide, past)
                 past = Past(clip.crops[frame], made)
-                levels = made[0].clamp(0.0, 1.0).mul(255.0).round_().to(torch.uint8)
+                levels = shown[0].clamp(0.0, 1.0).mul(255.0).round_().to(torch.uint8)
                 restored[frame] = levels.permute(1, 2, 0).cpu().numpy()
         state.past = past
         return restored
 
-    def _one(self, crop: Image, guide: _Guides, past: Past | None) -> torch.Tensor:
-        """Return a restored frame, float32 (1, 3, S, S), not clamped."""
+    def _one(self, crop: Image, guide: _Guides, past: Past | None) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return a restored frame as later ones see it and as it is shown, both float32 (1, 3, S, S), not clamped."""
         compressed = self._tensor(crop) / 255
         known = None if guide.flow is None or past is None else self._past(compressed, past, guide.flow)
         nothing = [compressed.new_zeros(1, channels, *crop.shape[:2]) for channels in (KEY_CHANNELS, PAST_CHANNELS, NEXT_CHANNELS)]
         found = (self._tensor(guide.key), known, self._tensor(guide.following))
         given = [empty if one is None else one for one, empty in zip(found, nothing, strict=True)]
-        made: torch.Tensor = self._network(compressed, *given)
-        return made
+        made = self._network(compressed, *given)
+        return made if isinstance(made, tuple) else (made, made)
 
     def _past(self, compressed: torch.Tensor, past: Past, flow: FloatArray) -> torch.Tensor:
         """Return what the frame before tells, (1, 7, S, S)."""

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from archs.dmsasff_lite_arch import DMSASFFNetLite
-from archs.keyframe_flow_arch import KeyframeFlowNet
+from archs.keyframe_flow_arch import DETAIL_PREFIX, KeyframeFlowNet, VividKeyframeFlowNet
 from keyframes_gan import weights as weights_store
 from keyframes_gan.devices import choose_device, choose_precision, quick_precision
 from keyframes_gan.restorers.flow_guided import FlowGuided
@@ -63,6 +63,8 @@ def create(*, device: str = "auto", precision: str = "auto", weights: str | None
         network = DMSASFFNetLite(**weights_store.kwargs_of(source, "DMSASFFNetLite"))
         weights_store.load_into(network, state, name=source)
         return ReferenceGuided(network, _forward, PLAIN_SPEC, device=chosen_device, precision=choose_precision(precision))
-    network = KeyframeFlowNet(**weights_store.kwargs_of(source, "KeyframeFlowNet"))
+    vivid = any(name.startswith(DETAIL_PREFIX) for name in state)
+    kind = VividKeyframeFlowNet if vivid else KeyframeFlowNet
+    network = kind(**weights_store.kwargs_of(source, kind.__name__))
     weights_store.load_into(network, state, name=source)
     return FlowGuided(network, SPEC, device=chosen_device, precision=quick_precision(precision, chosen_device))

@@ -9,7 +9,7 @@ import torch
 import yaml
 from torch.utils.flop_counter import FlopCounterMode
 
-from archs.keyframe_flow_arch import KEY_CHANNELS, NEXT_CHANNELS, PAST_CHANNELS, KeyframeFlowNet
+from archs.keyframe_flow_arch import DETAIL_PREFIX, KEY_CHANNELS, NEXT_CHANNELS, PAST_CHANNELS, KeyframeFlowNet, VividKeyframeFlowNet
 
 Inputs = tuple[torch.Tensor, ...]
 
@@ -132,3 +132,35 @@ def test_shapes_that_do_not_fit_are_named(change: dict[str, tuple[int, ...]], wo
     shapes = {"compressed": (1, 3, 32, 32), "key": (1, 7, 32, 32), "past": (1, 7, 32, 32), "following": (1, 4, 32, 32)} | change
     with pytest.raises(ValueError, match=words):
         awake()(*(torch.zeros(shape) for shape in shapes.values()))
+
+
+def vivid_of(net: KeyframeFlowNet) -> VividKeyframeFlowNet:
+    """`net` with details that are not nothing."""
+    torch.manual_seed(1)
+    made = VividKeyframeFlowNet((8, 12, 16), (1, 1, 1), 1)
+    missing, unexpected = made.load_state_dict(net.state_dict(), strict=False)
+    assert not unexpected
+    assert {name.startswith(DETAIL_PREFIX) for name in missing} == {True}
+    torch.nn.init.normal_(made.detail_tail.weight, std=0.05)
+    return made.eval()
+
+
+@torch.no_grad()
+def test_the_vivid_network_makes_the_faithful_picture_and_another() -> None:
+    net, given = awake(), inputs()
+    faithful, vivid = vivid_of(net)(*given)
+    torch.testing.assert_close(faithful, net(*given), rtol=0, atol=1e-6)
+    assert (vivid - faithful).abs().max() > 1e-3
+    same = VividKeyframeFlowNet((8, 12, 16), (1, 1, 1))(*given)
+    assert torch.equal(*same)
+
+
+def test_what_is_vivid_alone_is_what_details_lists() -> None:
+    net, given = vivid_of(awake()), inputs()
+    faithful, vivid = net(*given)
+    (vivid - faithful).square().mean().backward()
+    listed = {id(parameter) for parameter in net.details()}
+    own = {name for name, parameter in net.named_parameters() if id(parameter) in listed}
+    assert own == {name for name, _ in net.named_parameters() if name.startswith(DETAIL_PREFIX)}
+    assert all(net.get_parameter(name).grad.abs().max() > 0 for name in own)  # type: ignore[union-attr]
+    assert net.tail.weight.grad is None or not net.tail.weight.grad.any()

@@ -13,9 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from archs.keyframe_flow_arch import KEY_CHANNELS, NEXT_CHANNELS
-from keyframes_gan.models.keyframe_flow_model import KeyframeFlowModel
+from keyframes_gan.models.keyframe_flow_model import KeyframeFlowModel, VividFlowModel
 
 SMALL = {"type": "KeyframeFlowNet", "widths": [8, 8, 8], "blocks": [0, 1, 1]}
+VIVID = SMALL | {"type": "VividKeyframeFlowNet", "detail_blocks": 1}
 GAN = {
     "network_d": {"type": "MultiScaleDiscriminator", "base_ch": 4, "num_layers": 1, "num_discriminators": 2},
     "train_options": {
@@ -153,6 +154,48 @@ def test_a_discriminator_judges_single_frames(build: Build, step: Callable[..., 
     assert set(sizes) == {(2 * FRAMES, 3, SIZE, SIZE)}
     assert any(not torch.equal(value, generator[name]) for name, value in weights(model.net_g).items())
     assert any(not torch.equal(value, judge[name]) for name, value in weights(model.net_d).items())
+
+
+@pytest.fixture
+def vivid(build: Build, make: Callable[..., Any], tmp_path: Path) -> VividFlowModel:
+    """A model whose faithful part does something."""
+    faithful = build()
+    torch.nn.init.normal_(faithful.net_g.tail.weight, std=0.05)
+    source = tmp_path / "faithful.pth"
+    torch.save({"params": faithful.net_g.state_dict()}, source)
+    options = {**GAN["train_options"], "ema_decay": 0.5}
+    made = make("VividFlowModel", VIVID, path={"pretrain_network_g": str(source)}, network_d=GAN["network_d"], train_options=options)
+    assert isinstance(made, VividFlowModel)
+    return made
+
+
+def test_only_details_learn_and_only_faithful_pictures_go_on(vivid: VividFlowModel, step: Callable[..., dict[str, float]]) -> None:
+    before = weights(vivid.net_g)
+    vivid.feed_data(data())
+    with torch.no_grad():
+        first = vivid.frame_by_frame(vivid.net_g, vivid.batch)
+    assert torch.equal(*first)  # there are no details yet
+    for iteration in range(1, 6):
+        assert set(step(vivid, data(), iteration)) == {"l_pix", "l_g_gan", "l_d_real", "l_d_fake"}
+    for states in (weights(vivid.net_g), vivid.averages["g"].state_dict()):
+        changed = {name for name, value in states.items() if not torch.equal(value, before[name])}
+        assert changed
+        assert all(name.startswith("detail") for name in changed)
+    with torch.no_grad():
+        faithful, shown = vivid.frame_by_frame(vivid.net_g, vivid.batch)
+        assert torch.equal(vivid.restore(vivid.net_g, vivid.batch), shown)
+    assert torch.equal(faithful, first[0])
+    assert (shown - faithful).abs().max() > 1e-4
+
+
+def test_a_stored_vivid_network_is_loaded_with_its_details(
+    vivid: VividFlowModel, make: Callable[..., Any], step: Callable[..., dict[str, float]], tmp_path: Path
+) -> None:
+    step(vivid, data())
+    source = tmp_path / "vivid.pth"
+    torch.save({"params": vivid.net_g.state_dict()}, source)
+    again = make("VividFlowModel", VIVID, path={"pretrain_network_g": str(source)})
+    assert all(torch.equal(value, weights(vivid.net_g)[name]) for name, value in weights(again.net_g).items())
 
 
 def test_validation_scores_every_frame_of_whole_runs(build: Build, tmp_path: Path) -> None:

@@ -1,0 +1,113 @@
+"""The default restorer frame by frame: what a track carries on, references, frames ahead, and vivid weights beside faithful ones."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from archs.keyframe_flow_arch import KeyframeFlowNet, VividKeyframeFlowNet
+from keyframes_gan.restorers import keyframes_lite
+from keyframes_gan.restorers.flow_guided import FlowGuided
+from keyframes_gan.types import FaceClip, Image, Reference
+
+SIZE, FRAMES = 64, 6
+BLOCKS = "[1, 1, 1]"
+
+
+@pytest.fixture
+def sharp() -> Image:
+    rng = np.random.default_rng(4)
+    coarse = rng.integers(60, 200, (SIZE // 4, SIZE // 4 + FRAMES, 3)).astype(np.uint8)
+    return coarse.repeat(4, axis=0).repeat(4, axis=1)
+
+
+@pytest.fixture
+def crops(sharp: Image) -> Image:
+    """A picture that moves to the left, with the marks of coding."""
+    marks = np.random.default_rng(5).integers(-6, 7, (FRAMES, SIZE, SIZE, 3))
+    moved = np.stack([sharp[:, 2 * frame : 2 * frame + SIZE] for frame in range(FRAMES)])
+    return (moved + marks).clip(0, 255).astype(np.uint8)
+
+
+def clip(crops: Image, begin: int, end: int, *, ahead: bool = False, references: tuple[Reference | None, ...] = ()) -> FaceClip:
+    count = end - begin + ahead
+    empty = np.zeros((count, 68, 2), np.float32)
+    matrices = np.tile(np.eye(2, 3), (count, 1, 1))
+    return FaceClip(0, begin, crops[begin : end + ahead], matrices, empty, references, ahead=int(ahead))
+
+
+def stored(net: torch.nn.Module, path: Path, kind: str, extra: str = "") -> str:
+    about = {"arch": kind, "kwargs": f'{{"widths": [8, 12, 16], "blocks": {BLOCKS}{extra}}}'}
+    save_file(net.state_dict(), path, metadata=about)
+    return str(path)
+
+
+@pytest.fixture
+def faithful(tmp_path: Path) -> str:
+    torch.manual_seed(0)
+    net = KeyframeFlowNet((8, 12, 16), (1, 1, 1))
+    torch.nn.init.normal_(net.tail.weight, std=0.01)
+    return stored(net, tmp_path / "faithful.safetensors", "KeyframeFlowNet")
+
+
+@pytest.fixture
+def vivid(faithful: str, tmp_path: Path) -> str:
+    from keyframes_gan import weights  # noqa: PLC0415
+
+    net = VividKeyframeFlowNet((8, 12, 16), (1, 1, 1), 1)
+    net.load_state_dict(weights.load_state(faithful), strict=False)
+    torch.nn.init.normal_(net.detail_tail.weight, std=0.3)
+    return stored(net, tmp_path / "vivid.safetensors", "VividKeyframeFlowNet", ', "detail_blocks": 1')
+
+
+def build(source: str) -> FlowGuided:
+    restorer = keyframes_lite.create(weights=source, device="cpu", precision="fp32")
+    assert isinstance(restorer, FlowGuided)
+    return restorer
+
+
+def test_cut_anywhere_the_result_is_the_same(faithful: str, crops: Image) -> None:
+    restorer = build(faithful)
+    whole = restorer.restore(clip(crops, 0, FRAMES), restorer.start(0))
+    state = restorer.start(0)
+    parts = [restorer.restore(clip(crops, *cut, ahead=cut[1] < FRAMES), state) for cut in ((0, 1), (1, 4), (4, 6))]
+    assert np.array_equal(np.concatenate([parts[0][:1], parts[1][:3], parts[2]]), whole)
+    cold = restorer.restore(clip(crops, 4, 6), restorer.start(0))
+    assert not np.array_equal(cold, whole[4:])
+
+
+def test_frames_ahead_are_seen_and_left_as_they_are(faithful: str, crops: Image) -> None:
+    restorer = build(faithful)
+    seen, unseen = (restorer.restore(clip(crops, 0, 3, ahead=ahead), restorer.start(0)) for ahead in (True, False))
+    assert np.array_equal(seen[3], crops[3])
+    assert np.array_equal(seen[:2], unseen[:2])
+    assert not np.array_equal(seen[2], unseen[2])
+
+
+def test_a_key_frame_helps_and_one_that_knows_nothing_better_is_none(faithful: str, crops: Image, sharp: Image) -> None:
+    restorer = build(faithful)
+    landmarks = np.zeros((68, 2), np.float32)
+    key = Reference(np.ascontiguousarray(sharp[:, :SIZE]), crops[0], landmarks, None)
+    useless = Reference(crops[0], crops[0], landmarks, None)
+    made = {
+        name: restorer.restore(clip(crops, 0, 2, references=(given, given)), restorer.start(0))
+        for name, given in (("key", key), ("useless", useless), ("none", None))
+    }
+    assert np.array_equal(made["useless"], made["none"])
+    truth = np.stack([sharp[:, 2 * frame : 2 * frame + SIZE] for frame in range(2)]).astype(float)
+    error = {name: np.abs(picture - truth).mean() for name, picture in made.items()}
+    assert error["key"] < 0.9 * error["none"]
+
+
+def test_vivid_pictures_do_not_go_on(faithful: str, vivid: str, crops: Image) -> None:
+    plain, crisp = build(faithful), build(vivid)
+    states = plain.start(0), crisp.start(0)
+    first, second = plain.restore(clip(crops, 0, 5), states[0]), crisp.restore(clip(crops, 0, 5), states[1])
+    assert (np.abs(first.astype(int) - second).reshape(5, -1).max(axis=1) > 5).all()
+    assert states[0].past is not None
+    assert states[1].past is not None
+    torch.testing.assert_close(states[1].past.restored, states[0].past.restored, rtol=0, atol=1e-5)
