@@ -21,6 +21,11 @@ MARGIN = 32
 """Flow is found on so many pixels around a patch, too."""
 HALF = 0.5
 PARTS = {"lq": 3, "gt": 3, "key": 7, "following": 4, "flow": 2}
+DIFFERENCES = (6, 9, 13)
+"""Where in all of `PARTS` three channels of differences between pictures begin."""
+CHANNELS = sum(PARTS.values())
+FLIPPED_X, FLIPPED_Y = (np.where(np.arange(CHANNELS) == CHANNELS - at, -1, 1).astype(np.float32) for at in (2, 1))
+SWAPPED = [*range(CHANNELS - 2), CHANNELS - 1, CHANNELS - 2]
 
 
 class KeyframeSequenceDataset(Dataset[dict[str, Any]]):
@@ -33,8 +38,10 @@ class KeyframeSequenceDataset(Dataset[dict[str, Any]]):
     away, of which the stream's version is not known; with `p_none` none.
 
     In phase "train" all randomness is drawn from numpy's global generator (`data.position.Positioned` seeds it per position) and the
-    sample is a random patch, flipped half of the time. In other phases the samples are `runs_per_clip` evenly spaced runs of whole
-    pictures, the key frame is the one `key_gap` frames back, as far as there are so many, and what is drawn depends on the index only.
+    sample is a random patch, mirrored half of the time; with `use_rot` also upside down and transposed, half of the time each; with
+    `recolour` (at most 1) in other light and colours. All that keeps a network from learning few faces by heart. In other phases the
+    samples are `runs_per_clip` evenly spaced runs of whole pictures, the key frame is the one `key_gap` frames back, as far as there are
+    so many, and what is drawn depends on the index only.
 
     A sample, of T frames: `lq`, `gt` float32 (T, 3, H, W) RGB in [0, 1]; `key` (T, 7, H, W) and `following` (T, 4, H, W) as the network
     takes them; `flow` (T, 2, H, W), from every frame to the one before it, zeros for the first; `lq_path`.
@@ -42,7 +49,8 @@ class KeyframeSequenceDataset(Dataset[dict[str, Any]]):
     Args:
         opt: `dataroot` (list of clips_*.jsonl), `streams` (list of `StreamSettings`), `cache`, `phase`, and optionally `exclude` (clip
             names), `most_frames`, `num_frame`, `patch_size`, `p_hq`, `p_photo`, `p_none`, `key_gap`, `photo_gap`, `towards_middle`
-            (patches lie in the middle, where the face is, more often than at the rim), `use_hflip`, `runs_per_clip`, `seed`.
+            (patches lie in the middle, where the face is, more often than at the rim), `use_hflip`, `use_rot`, `recolour`,
+            `runs_per_clip`, `seed`.
 
     Raises:
         UserError: a list of clips cannot be read, no clip is left, a clip's video is missing, or a clip is shorter or smaller than a
@@ -57,7 +65,8 @@ class KeyframeSequenceDataset(Dataset[dict[str, Any]]):
         self.p_hq, self.p_photo = float(opt.get("p_hq", 0.4)), float(opt.get("p_photo", 0.2))
         self.key_gap, self.photo_gap = int(opt.get("key_gap", 150)), int(opt.get("photo_gap", 20))
         self.towards_middle = bool(opt.get("towards_middle", False))
-        self.hflip = bool(opt.get("use_hflip", True))
+        self.hflip, self.rot = bool(opt.get("use_hflip", True)), bool(opt.get("use_rot", False))
+        self.recolour = float(opt.get("recolour", 0.0))
         excluded = set(opt.get("exclude", ()))
         clips = read_originals(opt["dataroot"], excluded)
         if not clips:
@@ -95,13 +104,14 @@ class KeyframeSequenceDataset(Dataset[dict[str, Any]]):
         outer, inner = self._window(clip, rng)
         original, shown = (clip.pictures(which)[:, outer[0], outer[1]] for which in ("original", "shown"))
         key = self._key(original, shown, first, rng)
-        flip = self.train and self.hflip and rng.random() < HALF
+        turns = self._turns(rng)
+        colours = self._colours(rng) if self.train and self.recolour > 0 else None
         run = np.stack(
             [self._frame(original, shown, frame, key, first=frame == first)[inner] for frame in range(first, first + self.length)]
         )
-        if flip:
-            run = run[:, :, ::-1].copy()
-            run[..., -2] *= -1
+        run = turned(run, *turns)
+        if colours is not None:
+            run = recoloured(run, *colours)
         tensors = torch.from_numpy(np.ascontiguousarray(run.transpose(0, 3, 1, 2))).split(tuple(PARTS.values()), dim=1)
         return {**dict(zip(PARTS, tensors, strict=True)), "lq_path": f"{clip.name}_{first:06d}.png"}
 
@@ -115,6 +125,24 @@ class KeyframeSequenceDataset(Dataset[dict[str, Any]]):
         outer = tuple(slice(max(start - MARGIN, 0), min(start + self.patch + MARGIN, clip.side)) for start in starts)
         inner = tuple(slice(start - around.start, start - around.start + self.patch) for start, around in zip(starts, outer, strict=True))
         return (outer[0], outer[1]), (inner[0], inner[1])
+
+    def _turns(self, rng: np.random.Generator) -> tuple[bool, bool, bool]:
+        """Return whether a sample is mirrored, turned upside down, transposed."""
+        if not self.train:
+            return False, False, False
+        mirrored = self.hflip and rng.random() < HALF
+        upset, transposed = (bool(draw < HALF) for draw in rng.random(2)) if self.rot else (False, False)
+        return mirrored, upset, transposed
+
+    def _colours(self, rng: np.random.Generator) -> tuple[FloatArray, float]:
+        """Return a matrix for RGB about mid-grey, and what is added after it."""
+        contrast, saturation, light, turn = self.recolour * rng.uniform(-1, 1, size=4)
+        grey = np.full((3, 3), 1 / 3)
+        step = np.roll(np.eye(3), 1, axis=1) - np.roll(np.eye(3), -1, axis=1)  # the cross product with the grey axis, times root 3
+        angle = turn * np.pi / 3
+        hue = grey + np.cos(angle) * (np.eye(3) - grey) + np.sin(angle) / np.sqrt(3) * step
+        matrix = (1 + HALF * contrast) * (grey + (1 + saturation) * (hue - grey))
+        return matrix.astype(np.float32), float(HALF * light)
 
     def _key(self, original: Pictures, shown: Pictures, first: int, rng: np.random.Generator) -> Key | None:
         """Return the key frame of a run that begins with frame `first`, or None."""
@@ -132,7 +160,7 @@ class KeyframeSequenceDataset(Dataset[dict[str, Any]]):
     def _frame(self, original: Pictures, shown: Pictures, frame: int, key: Key | None, *, first: bool) -> FloatArray:
         """Return everything about one frame, float32 (H, W, all of `PARTS`)."""
         here = np.ascontiguousarray(shown[frame])
-        made = np.zeros((*here.shape[:2], sum(PARTS.values())), np.float32)
+        made = np.zeros((*here.shape[:2], CHANNELS), np.float32)
         made[..., :3], made[..., 3:6] = here, original[frame]
         made[..., :6] /= 255
         if key is not None:
@@ -142,3 +170,24 @@ class KeyframeSequenceDataset(Dataset[dict[str, Any]]):
         if not first:
             made[..., 17:] = self.guides.flow(here, np.ascontiguousarray(shown[frame - 1]))
         return made
+
+
+def turned(run: FloatArray, mirrored: bool, upset: bool, transposed: bool) -> FloatArray:
+    """Return a run (T, H, W, all of `PARTS`) mirrored, upside down, and with rows for columns, flow included."""
+    if mirrored:
+        run = run[:, :, ::-1] * FLIPPED_X
+    if upset:
+        run = run[:, ::-1] * FLIPPED_Y
+    if transposed:
+        run = run.transpose(0, 2, 1, 3)[..., SWAPPED]
+    return run
+
+
+def recoloured(run: FloatArray, matrix: FloatArray, added: float) -> FloatArray:
+    """Return a run (T, H, W, all of `PARTS`) whose pictures p are `matrix` (p - 1/2) + 1/2 + `added`; differences change alike."""
+    changed = run.copy()
+    for start in (0, 3, *DIFFERENCES):
+        picture = start not in DIFFERENCES
+        shift = HALF if picture else 0.0
+        changed[..., start : start + 3] = (run[..., start : start + 3] - shift) @ matrix.T + (shift + added if picture else 0.0)
+    return changed

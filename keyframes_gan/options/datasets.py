@@ -198,6 +198,8 @@ class KeyframeSequenceDataset(Data):
     photo_gap: Positive = 20
     towards_middle: bool = False
     use_hflip: bool = True
+    use_rot: bool = False
+    recolour: Fraction = 0.0
     runs_per_clip: Positive = 2
 
     @model_validator(mode="after")

@@ -15,6 +15,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from archs.flow import warp
 from data import encoded_clips
 from data.encoded_clips import StreamSettings, inner_side
 from data.keyframe_sequence_dataset import PARTS, KeyframeSequenceDataset
@@ -330,3 +331,48 @@ def test_material_that_is_missing(build: Build, own: Path, synthetic_clips: Path
     (own.parent / "original" / "talk.mkv").unlink()
     with pytest.raises(UserError, match=r"first: expected .*talk\.mkv to encode it anew, got no such file"):
         build(**options)
+
+
+def test_turned_samples_are_the_plain_one_in_eight_ways(build: Build) -> None:
+    """The flow is turned along: fetched by it, the turned frame before is the turned frame before, fetched."""
+    plain, every = (build(p_hq=1, p_photo=0, use_hflip=turn, use_rot=turn, patch_size=128) for turn in (False, True))
+    expected = Positioned(plain, 0)[5, 0]
+    seen = set()
+    for position in range(40):
+        sample = Positioned(every, 0)[5, position]
+        for way in range(8):
+            turns = (bool(way & 1), bool(way & 2), bool(way & 4))
+
+            def as_it_was(picture: Tensor, turns: tuple[bool, bool, bool] = turns) -> Tensor:
+                picture = picture.transpose(-1, -2) if turns[2] else picture
+                return picture.flip([axis for axis, flipped in ((-1, turns[0]), (-2, turns[1])) if flipped])
+
+            if torch.equal(as_it_was(sample["lq"]), expected["lq"]):
+                seen.add(way)
+                assert torch.equal(as_it_was(sample["following"]), expected["following"])
+                before, plain_before = (warp(each["lq"][:-1], each["flow"][1:], outside="border") for each in (sample, expected))
+                torch.testing.assert_close(as_it_was(before), plain_before, rtol=0, atol=1e-5)
+    assert seen == set(range(8))
+
+
+def test_recoloured_samples_stay_one_scene(build: Build) -> None:
+    options = {"p_hq": 1, "p_photo": 0, "patch_size": 128}
+    before, after = build(**options), build(**options, recolour=0.4)
+    for position in range(4):
+        expected, sample = (Positioned(data, 0)[5, position] for data in (before, after))
+        for part, start in (("key", 0), ("key", 3), ("following", 0), ("lq", 0), ("gt", 0)):
+            plain, changed = (each[part][:, start : start + 3].movedim(1, -1).reshape(-1, 3) for each in (expected, sample))
+            ones = torch.ones(len(plain), 1)
+            found = torch.linalg.lstsq(torch.cat((plain, ones), dim=1), changed).solution
+            torch.testing.assert_close(torch.cat((plain, ones), dim=1) @ found, changed, rtol=0, atol=1e-4)
+            if part != "gt":
+                linear = found[:3]
+                assert (found[3].abs() < 1e-4).all() or part == "lq"
+            else:
+                torch.testing.assert_close(found[:3], linear, rtol=0, atol=1e-3)
+                assert (linear - torch.eye(3)).abs().max() > 0.02
+                grey = linear.sum(dim=0)  # grey stays grey
+                torch.testing.assert_close(grey, grey.mean().expand(3), rtol=0, atol=1e-3)
+        assert torch.equal(sample["flow"], expected["flow"])
+        assert torch.equal(sample["key"][:, 6], expected["key"][:, 6])
+    assert torch.equal(build(**options, recolour=0.4, phase="val")[1]["lq"], build(**options, phase="val")[1]["lq"])
