@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
@@ -35,6 +36,7 @@ class StreamSettings:
 
     Attributes:
         bits_per_pixel: bits per pixel and frame that a rate is kept at.
+        scale: to how much of its size the video is brought first, more than 0 and at most 1: smaller faces, with more in every pixel.
     """
 
     codec: str = "libx264"
@@ -42,6 +44,7 @@ class StreamSettings:
     bits_per_pixel: float | None = None
     preset: str = "medium"
     gop: int = 250
+    scale: float = 1.0
 
     def encoder(self, clip: ClipRecord, pixels: int) -> Codec:
         """Return the encoder of pictures of so many pixels."""
@@ -52,7 +55,12 @@ class StreamSettings:
 
     def __str__(self) -> str:
         kept = f"crf{self.crf:g}" if self.bits_per_pixel is None else f"bpp{self.bits_per_pixel:g}"
-        return f"{self.codec}_{kept}_{self.preset}_gop{self.gop}"
+        return f"{self.codec}_{kept}_{self.preset}_gop{self.gop}{self.size}"
+
+    @property
+    def size(self) -> str:
+        """What tells this size from the full one in names."""
+        return "" if self.scale == 1 else f"_x{self.scale:g}"
 
 
 @dataclass(frozen=True)
@@ -104,9 +112,9 @@ def encode_all(clips: Sequence[ClipRecord], streams: Sequence[StreamSettings], f
     with tqdm(total=len(clips) * len(streams), unit="stream", desc="encoding", disable=None) as bar:
         for clip in clips:
             recording = _Recording(clip, folder, min(len(clip), most_frames))
-            original = recording.original()
             for stream in streams:
-                made.append(EncodedClip(f"{clip.name}_{stream}", recording.count, recording.side, original, recording.shown(stream)))
+                files = recording.original(stream), recording.shown(stream)
+                made.append(EncodedClip(f"{clip.name}_{stream}", recording.count, recording.side(stream.scale), *files))
                 bar.update()
     return made
 
@@ -122,12 +130,15 @@ class _Recording:
             raise UserError(msg)
         self.clip, self.folder, self.count = clip, folder, count
         self.video, self.matrices = clip.original, matrices
-        self.side = inner_side(clip.size)
         self._frames: list[Image] = []
 
-    def original(self) -> Path:
-        """Return the file of the originals."""
-        return self._file("original", lambda frames: frames)
+    def side(self, scale: float) -> int:
+        """Return how many pixels of the side of a crop are kept in a video so much smaller."""
+        return inner_side(round(scale * self.clip.size))
+
+    def original(self, stream: StreamSettings) -> Path:
+        """Return the file of the originals, of the size that they have in a stream."""
+        return self._file(f"original{stream.size}", stream.scale, lambda frames: frames)
 
     def shown(self, stream: StreamSettings) -> Path:
         """Return the file of what the stream shows."""
@@ -136,14 +147,14 @@ class _Recording:
             height, width = frames[0].shape[:2]
             return roundtrip(frames, stream.encoder(self.clip, height * width)).frames
 
-        return self._file(str(stream), encoded)
+        return self._file(str(stream), stream.scale, encoded)
 
-    def _file(self, label: str, change: Callable[[list[Image]], Sequence[Image]]) -> Path:
+    def _file(self, label: str, scale: float, change: Callable[[list[Image]], Sequence[Image]]) -> Path:
         known = [[path.stat().st_size, path.stat().st_mtime_ns] for path in (self.video, self.matrices)]
-        all_of_it = json.dumps([known, self.clip.first, self.count, self.clip.size, self.side, str(self.clip.rate), label])
+        all_of_it = json.dumps([known, self.clip.first, self.count, self.clip.size, self.side(scale), str(self.clip.rate), label])
         path = self.folder / f"{self.clip.name}_{label}_{hashlib.sha256(all_of_it.encode()).hexdigest()[:10]}.npy"
         if not path.is_file():
-            pictures = self._cut(change(self._decoded()))
+            pictures = self._cut(change([_smaller(frame, scale) for frame in self._decoded()]), scale)
             with atomic_write(path) as part:
                 np.save(part, pictures)
         return path
@@ -159,12 +170,24 @@ class _Recording:
             self._frames = reader.read(range(first, first + self.count))
         return self._frames
 
-    def _cut(self, frames: Sequence[Image]) -> Pictures:
+    def _cut(self, frames: Sequence[Image], scale: float) -> Pictures:
         """Return the middles of the crops."""
         matrices: npt.NDArray[np.float64] = np.load(self.matrices, allow_pickle=False)
-        edge = (self.clip.size - self.side) // 2
-        moved: list[Matrix] = [matrix - np.array([[0, 0, edge], [0, 0, edge]]) for matrix in matrices[: self.count]]
-        return np.stack([crop(frame, matrix, self.side) for frame, matrix in zip(frames, moved, strict=True)])
+        side = self.side(scale)
+        edge = (round(scale * self.clip.size) - side) // 2
+        moved: list[Matrix] = matrices[: self.count].copy()
+        for matrix in moved:
+            place = matrix[:, 2] if scale == 1 else np.round(matrix[:, 2] * scale)  # whole pixels stay whole
+            matrix[:, 2] = place - edge
+        return np.stack([crop(frame, matrix, side) for frame, matrix in zip(frames, moved, strict=True)])
+
+
+def _smaller(frame: Image, scale: float) -> Image:
+    """Return `frame` at so much of its size, of even sides."""
+    if scale == 1:
+        return frame
+    height, width = (max(2, 2 * round(scale * side / 2)) for side in frame.shape[:2])
+    return np.asarray(cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def inner_side(size: int) -> int:

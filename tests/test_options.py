@@ -332,7 +332,7 @@ def test_the_flow_recipes_options(file: Path) -> None:
     file.write_text(FLOW)
     checked = options.plain(options.load(file, root=file.parent, check_paths=False))
     assert checked["train"]["gradient_weight"] == 0
-    assert checked["datasets"]["train"]["streams"] == [{"codec": "libx264", "crf": 42.0, "preset": "medium", "gop": 250}]
+    assert checked["datasets"]["train"]["streams"] == [{"codec": "libx264", "crf": 42.0, "preset": "medium", "gop": 250, "scale": 1.0}]
     (file.parent / "clips.jsonl").touch()
     options.load(file, root=file.parent)  # the cache need not be there
 

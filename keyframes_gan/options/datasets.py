@@ -160,13 +160,14 @@ class KeyframeClipDataset(Referenced):
 
 
 class StreamSettings(Section):
-    """`data.encoded_clips.StreamSettings`: one of `crf` and `bits_per_pixel`."""
+    """`data.encoded_clips.StreamSettings`: one of `crf` and `bits_per_pixel`. `scale`: of the video, before it is encoded."""
 
     codec: Encoder = "libx264"
     crf: Weight | None = None
     bits_per_pixel: Rate | None = None
     preset: Preset = "medium"
     gop: Positive = 250
+    scale: Annotated[float, Field(ge=0.25, le=1)] = 1.0
 
     @model_validator(mode="after")
     def _one_of_both(self) -> Self:

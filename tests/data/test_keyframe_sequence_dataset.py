@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import av
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -286,10 +287,26 @@ def test_streams_are_made_once_and_anew_when_the_video_changes(
     assert len(made) == 8
 
 
+def test_a_stream_of_a_smaller_video_has_originals_of_its_size(build: Build, shots: Path, truth: list[Tensor]) -> None:
+    data = build(streams=[STREAM, {**STREAM, "scale": 0.5}], num_frame=1, p_hq=0, p_photo=0)
+    whole, half = data.clips[:2]
+    assert half.name == "first_libx264_crf30_veryfast_gop250_x0.5"
+    assert (whole.side, half.side) == (INNER, 64)
+    assert torch.equal(torch.from_numpy(whole.pictures("original").copy()).permute(0, 3, 1, 2).float() / 255, truth[0])
+    for index, frame in enumerate(decoded(shots.parent / "original" / "talk.mkv")[:FRAMES:2]):
+        small = cv2.resize(frame, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+        # Half of where it lies in the whole picture, and the crop, 72 pixels wide, loses 4 at each side.
+        top, left = 3 + 4, 10 - index + 4
+        assert np.array_equal(half.pictures("original")[2 * index], small[top : top + 64, left : left + 64])
+    shown, original = (half.pictures(which).astype(float) for which in ("shown", "original"))
+    assert 0.5 < np.abs(shown - original).mean() < 0.7 * np.abs(shown[:, :, 1:] - original[:, :, :-1]).mean()
+
+
 def test_settings_of_streams(build: Build) -> None:
     clip = next(iter(build().clips))
     assert clip.pictures("original").shape == clip.pictures("shown").shape == (FRAMES, INNER, INNER, 3)
     assert str(StreamSettings(bits_per_pixel=0.012, preset="fast", gop=50)) == "libx264_bpp0.012_fast_gop50"
+    assert str(StreamSettings(crf=42, scale=0.6)) == "libx264_crf42_medium_gop250_x0.6"
     record = encoded_clips.ClipRecord("x", 42, Path(), 144, np.zeros((1, 68, 2), np.float32), np.ones(1, np.bool_), ".png")
     assert StreamSettings(bits_per_pixel=0.01).encoder(record, 640 * 360).bitrate == 57600  # 25 frames a second
     assert StreamSettings("libx265", crf=33.5, preset="slow", gop=9).encoder(record, 1) == Codec(
