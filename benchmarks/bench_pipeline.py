@@ -62,7 +62,7 @@ class PlainMethod:
     """The same network without the pipeline's care: every frame by itself, in float32, contiguous, pasted over the whole picture."""
 
     def __init__(self) -> None:
-        self.network = KeyframeFlowNet().eval()
+        self.network = KeyframeFlowNet(**weights.kwargs_of("keyframes_lite", "KeyframeFlowNet")).eval()
         weights.load_into(self.network, weights.load_state("keyframes_lite"), name="keyframes_lite")
         self.detector, self.landmarker, self.guides = detectors.find("dlib-hog")(), Landmarker(), FlowGuides()
         self.past: tuple[Image, torch.Tensor] | None = None
