@@ -11,21 +11,25 @@ from __future__ import annotations
 import argparse
 import itertools
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
-import numpy as np
-import torch
-from record import circumstances, write
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
 
-from keyframes_gan import restorers
-from keyframes_gan.faces import align, detectors
-from keyframes_gan.faces.identity import embed, similarity
-from keyframes_gan.faces.landmarks import Landmarker
-from keyframes_gan.types import FaceClip, FloatArray, Image, Points, Restorer
-from keyframes_gan.video.read import VideoReader
+import cv2  # noqa: E402
+import numpy as np  # noqa: E402
+import torch  # noqa: E402
+
+from benchmarks.record import circumstances, write  # noqa: E402
+from keyframes_gan import restorers  # noqa: E402
+from keyframes_gan.faces import align, detectors  # noqa: E402
+from keyframes_gan.faces.identity import embed, similarity  # noqa: E402
+from keyframes_gan.faces.landmarks import Landmarker  # noqa: E402
+from keyframes_gan.types import FaceClip, FloatArray, Image, Points, Restorer  # noqa: E402
+from keyframes_gan.video.read import VideoReader  # noqa: E402
 
 EVERY = 16
 EXPERTS = (("srnet", "srnet_t"), ("srnet", "srnet_f"), ("keyframes_lite", None))
