@@ -25,7 +25,6 @@ ARCHS: dict[str, str] = {
     "InceptionFID": "archs.inception_arch",
     "KEEP": "archs.keep_arch",
     "KeyframeFlowNet": "archs.keyframe_flow_arch",
-    "VividKeyframeFlowNet": "archs.keyframe_flow_arch",
     "LPIPS": "archs.lpips_arch",
     "MultiScaleDiscriminator": "archs.discriminator_arch",
     "ParseNet": "archs.parsenet_arch",
@@ -37,6 +36,7 @@ ARCHS: dict[str, str] = {
     "VQAutoEncoder": "archs.vqgan_arch",
     "VQGANDiscriminator": "archs.vqgan_discriminator_arch",
     "VQHQEncoder": "archs.vqgan_arch",
+    "VividKeyframeFlowNet": "archs.keyframe_flow_arch",
     "YOLOv5Face": "archs.yolov5_face_arch",
 }
 

@@ -158,10 +158,6 @@ class VividKeyframeFlowNet(KeyframeFlowNet):
         nn.init.zeros_(self.detail_tail.weight)
         nn.init.zeros_(self.detail_tail.bias)  # type: ignore[arg-type]
 
-    def details(self) -> list[nn.Parameter]:
-        """Return the parameters that only the second picture has."""
-        return [*self.detail.parameters(), *self.detail_tail.parameters()]
-
     def forward(self, compressed: Tensor, key: Tensor, past: Tensor, following: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
         """Restore `compressed`, given as to `KeyframeFlowNet`: the faithful picture and the vivid one, each (N, 3, H, W), not clamped."""
         seen = self._seen(compressed, key, past, following)

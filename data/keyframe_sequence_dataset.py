@@ -186,8 +186,6 @@ def turned(run: FloatArray, mirrored: bool, upset: bool, transposed: bool) -> Fl
 def recoloured(run: FloatArray, matrix: FloatArray, added: float) -> FloatArray:
     """Return a run (T, H, W, all of `PARTS`) whose pictures p are `matrix` (p - 1/2) + 1/2 + `added`; differences change alike."""
     changed = run.copy()
-    for start in (0, 3, *DIFFERENCES):
-        picture = start not in DIFFERENCES
-        shift = HALF if picture else 0.0
-        changed[..., start : start + 3] = (run[..., start : start + 3] - shift) @ matrix.T + (shift + added if picture else 0.0)
+    for start, grey, light in ((0, HALF, added), (3, HALF, added), *((start, 0.0, 0.0) for start in DIFFERENCES)):
+        changed[..., start : start + 3] = (run[..., start : start + 3] - grey) @ matrix.T + (grey + light)
     return changed

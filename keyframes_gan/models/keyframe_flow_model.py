@@ -69,9 +69,8 @@ class VividFlowModel(KeyframeFlowModel):
         """Return the generator's weights, its own details where `state` has none, and let only those learn."""
         if not isinstance(net, VividKeyframeFlowNet):
             return state
-        net.requires_grad_(requires_grad=False)
-        for parameter in net.details():
-            parameter.requires_grad_()
+        for name, parameter in net.named_parameters():
+            parameter.requires_grad_(requires_grad=name.startswith(DETAIL_PREFIX))
         return {**{name: value for name, value in net.state_dict().items() if name.startswith(DETAIL_PREFIX)}, **state}
 
     def restore(self, net: nn.Module, batch: Batch) -> Tensor:
