@@ -70,7 +70,7 @@ class VividFlowModel(KeyframeFlowModel):
         if not isinstance(net, VividKeyframeFlowNet):
             return state
         for name, parameter in net.named_parameters():
-            parameter.requires_grad_(requires_grad=name.startswith(DETAIL_PREFIX))
+            parameter.requires_grad_(name.startswith(DETAIL_PREFIX))
         return {**{name: value for name, value in net.state_dict().items() if name.startswith(DETAIL_PREFIX)}, **state}
 
     def restore(self, net: nn.Module, batch: Batch) -> Tensor:
