@@ -3,7 +3,9 @@
 The idea of Keyframes-GAN (Agnolucci et al., IEEE TMM 2023), with another way to bring the key frame over. What a key frame knows better
 than the stream is its coding residual: the good picture minus the same picture as the stream showed it. Moved by the flow between the two
 *compressed* pictures it lies where it belongs, and a gate, learned per pixel, says how much of it to add. The same goes for what was
-added to the frame before, which is moved on in the same way, so that what is known stays known from frame to frame.
+added to the frame before, which is moved on in the same way, so that what is known stays known from frame to frame. Features are
+moved on likewise (as in BasicVSR, Chan et al., CVPR 2021), and the next few compressed frames are shown, one of which a codec usually
+keeps better than those between.
 
 In between is a small U-Net (Ronneberger et al., MICCAI 2015) without normalisation layers, so that a frame's result never depends on its
 batch; it begins at half the resolution (pixel unshuffle, Shi et al., CVPR 2016).
@@ -12,6 +14,8 @@ Convention: pictures are float RGB in [0, 1], (N, 3, H, W); H and W are multiple
 """
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -24,15 +28,44 @@ UNSHUFFLE = 2
 SLOPE = 0.1
 KEY_CHANNELS = PAST_CHANNELS = 7
 """Residual (3), picture minus the compressed one (3), how far to trust it (1)."""
-NEXT_CHANNELS = 4
-"""Picture minus the compressed one (3), whether there is one (1)."""
+AHEAD = 5
+"""So many frames after the one to restore are shown."""
+NEXT_CHANNELS = 4 * AHEAD
+"""For each of them, the nearest first: picture minus the compressed one (3), whether there is one (1)."""
 DIFFERENCE_GAIN = 4.0
+GAINS = (1.0,) * 3 + 2 * ((DIFFERENCE_GAIN,) * 6 + (1.0,)) + AHEAD * ((DIFFERENCE_GAIN,) * 3 + (1.0,))
 """Differences are small beside pictures; the first convolution sees them this much larger."""
 RESIDUAL_GAIN = 0.1
 """The network's own correction in units of its last convolution."""
 GATES = 2
 DETAIL_PREFIX = "detail"
 """Weights of a VividKeyframeFlowNet that a KeyframeFlowNet does not have begin with this."""
+
+
+class Known(NamedTuple):
+    """What the frame before tells, on the grid of the frame that is restored; all zeros when there was none.
+
+    Attributes:
+        past: (N, 7, H, W): what was added to the frame before; the restored frame before minus the compressed one; ones.
+        features: (N, C, H / 2, W / 2): those made of the frame before, C the first of the network's widths.
+    """
+
+    past: Tensor
+    features: Tensor
+
+
+class Made(NamedTuple):
+    """What is made of a frame.
+
+    Attributes:
+        faithful: float32 (N, 3, H, W), not clamped; this and `features` go on to the next frame.
+        shown: the picture to be shown, likewise; the same but for a VividKeyframeFlowNet.
+        features: (N, C, H / 2, W / 2), C the first of the network's widths.
+    """
+
+    faithful: Tensor
+    shown: Tensor
+    features: Tensor
 
 
 def _act(features: Tensor) -> Tensor:
@@ -76,8 +109,8 @@ class KeyframeFlowNet(nn.Module):
     def __init__(self, widths: tuple[int, int, int] = (32, 64, 96), blocks: tuple[int, int, int] = (0, 2, 4)) -> None:
         super().__init__()
         fine, middle, coarse = widths
-        inputs = 3 + KEY_CHANNELS + PAST_CHANNELS + NEXT_CHANNELS
-        self.enter = _conv(inputs * UNSHUFFLE**2, fine)
+        self.enter = _conv(len(GAINS) * UNSHUFFLE**2, fine)
+        self.recall = nn.Conv2d(fine, fine, 3, padding=1, bias=False)
         self.fine_down, self.middle_down, self.coarse = (
             nn.Sequential(*(ResidualBlock(width) for _ in range(count))) for width, count in zip(widths, blocks, strict=True)
         )
@@ -88,10 +121,11 @@ class KeyframeFlowNet(nn.Module):
         self.from_middle = nn.Conv2d(middle, 4 * fine, 1)
         self.fine_up = ResidualBlock(fine)
         self.tail = nn.Conv2d(fine, (3 + GATES) * UNSHUFFLE**2, 3, padding=1)
+        nn.init.zeros_(self.recall.weight)
         nn.init.zeros_(self.tail.weight)
         nn.init.zeros_(self.tail.bias)  # type: ignore[arg-type]
 
-    def forward(self, compressed: Tensor, key: Tensor, past: Tensor, following: Tensor) -> Tensor:
+    def forward(self, compressed: Tensor, key: Tensor, known: Known | None, following: Tensor) -> Made:
         """Restore `compressed`.
 
         Everything is moved onto `compressed` already, and zero where there is nothing to be had.
@@ -100,41 +134,54 @@ class KeyframeFlowNet(nn.Module):
             compressed: (N, 3, H, W) in [0, 1], RGB; H and W multiples of 8.
             key: (N, 7, H, W): the key frame's coding residual in [-1, 1], zero when not known; the key frame minus `compressed`; trust in
                 the flow in [0, 1].
-            past: (N, 7, H, W): what was added to the frame before; the restored frame before minus `compressed`; 1, or 0 without one.
-            following: (N, 4, H, W): the next compressed frame minus `compressed`; 1, or 0 without one.
-
-        Returns:
-            (N, 3, H, W), float32, not clamped.
+            known: what the frame before tells, see `carried`; None for a first frame.
+            following: (N, 4 AHEAD, H, W): for each frame after, the compressed picture minus `compressed`; 1, or 0 without one.
 
         Raises:
             ValueError: shapes that do not belong together, or a size that is no multiple of 8.
         """
-        return self._restored(self._seen(compressed, key, past, following), compressed, key, past)
+        past, features = self._nothing(compressed) if known is None else known
+        self._check(compressed, key, past, features, following)
+        seen = self._seen(compressed, key, past, features, following)
+        picture = self._restored(seen, compressed, key, past)
+        return Made(picture, picture, seen)
 
-    def _seen(self, compressed: Tensor, key: Tensor, past: Tensor, following: Tensor) -> Tensor:
+    def _nothing(self, compressed: Tensor) -> Known:
+        count, _, height, width = compressed.shape
+        past = compressed.new_zeros(count, PAST_CHANNELS, height, width)
+        return Known(past, compressed.new_zeros(count, self.recall.in_channels, height // UNSHUFFLE, width // UNSHUFFLE))
+
+    def _seen(self, compressed: Tensor, key: Tensor, past: Tensor, features: Tensor, following: Tensor) -> Tensor:
         """Return features at half the resolution, (N, C, H / 2, W / 2)."""
-        self._check(compressed, key, past, following)
-        seen = torch.cat((compressed - 0.5, *(_stronger(guide) for guide in (key, past, following))), dim=1)
-        fine = self.fine_down(_act(self.enter(F.pixel_unshuffle(seen.to(self.tail.weight.dtype), UNSHUFFLE))))
+        kind = self.tail.weight.dtype
+        seen = torch.cat((compressed - 0.5, key, past, following), dim=1) * compressed.new_tensor(GAINS).view(-1, 1, 1)
+        entered = self.enter(F.pixel_unshuffle(seen.to(kind), UNSHUFFLE)) + self.recall(features.to(kind))
+        fine = self.fine_down(_act(entered))
         middle = self.middle_down(_act(self.to_middle(fine)))
         coarse = self.coarse(_act(self.to_coarse(middle)))
         middle = self.middle_up(_act(middle + F.pixel_shuffle(self.from_coarse(coarse), 2)))
-        features: Tensor = self.fine_up(_act(fine + F.pixel_shuffle(self.from_middle(middle), 2)))
-        return features
+        made: Tensor = self.fine_up(_act(fine + F.pixel_shuffle(self.from_middle(middle), 2)))
+        return made
 
     def _restored(self, seen: Tensor, compressed: Tensor, key: Tensor, past: Tensor) -> Tensor:
         own, key_gate, past_gate = F.pixel_shuffle(self.tail(seen), UNSHUFFLE).float().split((3, 1, 1), dim=1)
         moved = torch.sigmoid(key_gate) * key[:, :3] + torch.sigmoid(past_gate) * past[:, :3]
         return compressed + moved + RESIDUAL_GAIN * own
 
-    def _check(self, compressed: Tensor, key: Tensor, past: Tensor, following: Tensor) -> None:
+    def _check(self, compressed: Tensor, key: Tensor, past: Tensor, features: Tensor, following: Tensor) -> None:
         count, channels, height, width = compressed.shape
         if channels != 3 or height % MULTIPLE or width % MULTIPLE:  # noqa: PLR2004
             msg = f"compressed: expected (N, 3, H, W) with H and W multiples of {MULTIPLE}, got {tuple(compressed.shape)}"
             raise ValueError(msg)
-        for name, guide, wanted in (("key", key, KEY_CHANNELS), ("past", past, PAST_CHANNELS), ("following", following, NEXT_CHANNELS)):
-            if tuple(guide.shape) != (count, wanted, height, width):
-                msg = f"{name}: expected {(count, wanted, height, width)}, got {tuple(guide.shape)}"
+        half = height // UNSHUFFLE, width // UNSHUFFLE
+        for name, given, wanted in (
+            ("key", key, (count, KEY_CHANNELS, height, width)),
+            ("past", past, (count, PAST_CHANNELS, height, width)),
+            ("features", features, (count, self.recall.in_channels, *half)),
+            ("following", following, (count, NEXT_CHANNELS, height, width)),
+        ):
+            if tuple(given.shape) != wanted:
+                msg = f"{name}: expected {wanted}, got {tuple(given.shape)}"
                 raise ValueError(msg)
 
 
@@ -158,27 +205,22 @@ class VividKeyframeFlowNet(KeyframeFlowNet):
         nn.init.zeros_(self.detail_tail.weight)
         nn.init.zeros_(self.detail_tail.bias)  # type: ignore[arg-type]
 
-    def forward(self, compressed: Tensor, key: Tensor, past: Tensor, following: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
-        """Restore `compressed`, given as to `KeyframeFlowNet`: the faithful picture and the vivid one, each (N, 3, H, W), not clamped."""
-        seen = self._seen(compressed, key, past, following)
-        faithful = self._restored(seen, compressed, key, past)
+    def forward(self, compressed: Tensor, key: Tensor, known: Known | None, following: Tensor) -> Made:
+        """Restore `compressed`, given as to `KeyframeFlowNet`; the vivid picture is the one to be shown."""
+        faithful, _, seen = super().forward(compressed, key, known, following)
         detail = F.pixel_shuffle(self.detail_tail(self.detail(seen)), UNSHUFFLE).float()
-        return faithful, faithful + RESIDUAL_GAIN * detail
+        return Made(faithful, faithful + RESIDUAL_GAIN * detail, seen)
 
 
-def past_guide(restored: Tensor, before: Tensor, compressed: Tensor, flow: Tensor) -> Tensor:
-    """Return what the frame before tells about `compressed`, as `KeyframeFlowNet` takes it: (N, 7, H, W).
+def carried(made: Made, before: Tensor, compressed: Tensor, flow: Tensor) -> Known:
+    """Return what the frame before tells about `compressed`.
 
     Args:
-        restored: (N, 3, H, W), what was made of the frame before.
-        before: the same frame as the stream showed it.
-        compressed: the frame that is restored next.
+        made: of the frame before.
+        before: that frame as the stream showed it, (N, 3, H, W).
+        compressed: the frame that is restored next, (N, 3, H, W).
         flow: (N, 2, H, W), from `compressed` to `before`, pixels to the right and down.
     """
-    moved = warp(torch.cat((restored - before, restored), dim=1), flow, outside="border")
-    return torch.cat((moved[:, :3], moved[:, 3:] - compressed, torch.ones_like(moved[:, :1])), dim=1)
-
-
-def _stronger(guide: Tensor) -> Tensor:
-    """Return the differences in `guide` enlarged, its last channel as it is."""
-    return torch.cat((DIFFERENCE_GAIN * guide[:, :-1], guide[:, -1:]), dim=1)
+    moved = warp(torch.cat((made.faithful - before, made.faithful), dim=1), flow, outside="border")
+    past = torch.cat((moved[:, :3], moved[:, 3:] - compressed, torch.ones_like(moved[:, :1])), dim=1)
+    return Known(past, warp(made.features.float(), F.avg_pool2d(flow, UNSHUFFLE) / UNSHUFFLE, outside="border"))

@@ -18,8 +18,9 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from fractions import Fraction
-from itertools import islice, pairwise
+from itertools import islice
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -28,7 +29,7 @@ sys.path.insert(0, str(ROOT))
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
 
-from archs.keyframe_flow_arch import KeyframeFlowNet, past_guide  # noqa: E402
+from archs.keyframe_flow_arch import AHEAD, KEY_CHANNELS, KeyframeFlowNet, Made, carried  # noqa: E402
 from benchmarks.record import circumstances, write  # noqa: E402
 from keyframes_gan import weights  # noqa: E402
 from keyframes_gan.faces import align, detectors  # noqa: E402
@@ -65,24 +66,22 @@ class PlainMethod:
         self.network = KeyframeFlowNet(**weights.kwargs_of("keyframes_lite", "KeyframeFlowNet")).eval()
         weights.load_into(self.network, weights.load_state("keyframes_lite"), name="keyframes_lite")
         self.detector, self.landmarker, self.guides = detectors.find("dlib-hog")(), Landmarker(), FlowGuides()
-        self.past: tuple[Image, torch.Tensor] | None = None
+        self.past: tuple[Image, Made] | None = None
 
-    def frame(self, rgb: Image, following: Image | None) -> Image:
+    def frame(self, rgb: Image, following: Sequence[Image]) -> Image:
         points = self.landmarker.points(rgb, self.detector.detect(rgb)[0].box, rounds=2)
         size = align.native_size(points, CROP_SIZES)
         matrix = align.CropSpec("paper", size).to_crop(points)
         given = align.crop(rgb, matrix, size)
-        compressed, past, after = planes(given).div(255), torch.zeros(1, 7, size, size), torch.zeros(1, 4, size, size)
-        if following is not None:
-            after = planes(self.guides.following(given, align.crop(following, matrix, size)))
+        compressed, key, known = planes(given).div(255), torch.zeros(1, KEY_CHANNELS, size, size), None
+        after = planes(self.guides.following(given, [align.crop(one, matrix, size) for one in following]))
         with torch.inference_mode():
             if self.past is not None and len(self.past[0]) == size:
-                before, made = planes(self.past[0]).div(255), self.past[1]
-                flow = planes(self.guides.flow(given, self.past[0]))
-                past = past_guide(made, before, compressed, flow)
-            restored = self.network(compressed, torch.zeros(1, 7, size, size), past, after)
+                before, made = self.past
+                known = carried(made, planes(before).div(255), compressed, planes(self.guides.flow(given, before)))
+            restored = self.network(compressed, key, known, after)
         self.past = given, restored
-        levels = restored.clamp(0, 1).mul(255).round().byte()[0].permute(1, 2, 0).numpy()
+        levels = restored.shown.clamp(0, 1).mul(255).round().byte()[0].permute(1, 2, 0).numpy()
         return align.paste_paper(rgb, np.ascontiguousarray(levels), matrix)
 
     def restore(self, source: Path, target: Path, limit: int) -> float:
@@ -93,8 +92,10 @@ class PlainMethod:
             size = (info.width, info.height)
             with VideoWriter(target, size=size, time_base=info.time_base, rate=info.rate, like=info, encoding=Encoding()) as writer:
                 self.past = None
-                for frame, after in pairwise(islice(reader, limit + 1)):
-                    writer.write(self.frame(frame.rgb, after.rgb), frame.time)
+                frames = list(islice(reader, limit + AHEAD))
+                for number, frame in enumerate(frames[:limit]):
+                    after = [one.rgb for one in frames[number + 1 : number + 1 + AHEAD]]
+                    writer.write(self.frame(frame.rgb, after), frame.time)
                     count += 1
         return (time.perf_counter() - start) / count
 

@@ -47,6 +47,23 @@ class ClipRecord:
         """Return the file of crop `index` of `stream` ("original" or "compressed")."""
         return self.folder / stream / f"{index:06d}{self.suffix}"
 
+    def recording(self, use: str, otherwise: str = "") -> tuple[Path, Path]:
+        """Return the original video and the file of the crops' places in it.
+
+        Args:
+            use: what for, as in "expected FILE to encode it anew".
+            otherwise: what else one might do than run preprocessing.py again.
+
+        Raises:
+            UserError: one of them is not there, or the list does not say which video it is.
+        """
+        video, matrices = self.original, self.folder / "matrices.npy"
+        if video is None or not video.is_file() or not matrices.is_file():
+            wanted = matrices if video is not None and video.is_file() else video or "the original video"
+            msg = f"{self.name}: expected {wanted} {use}, got no such file; run preprocessing.py again{otherwise}"
+            raise UserError(msg)
+        return video, matrices
+
 
 def read_clips(path: Path) -> list[ClipRecord]:
     """Read every clip that a `clips_*.jsonl` lists; folders are relative to the file.

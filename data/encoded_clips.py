@@ -123,13 +123,8 @@ class _Recording:
     """One clip, decoded when something of it is missing."""
 
     def __init__(self, clip: ClipRecord, folder: Path, count: int) -> None:
-        matrices = clip.folder / "matrices.npy"
-        if clip.original is None or not clip.original.is_file() or not matrices.is_file():
-            wanted = matrices if clip.original is not None and clip.original.is_file() else clip.original or "the original video"
-            msg = f"{clip.name}: expected {wanted} to encode it anew, got no such file; run preprocessing.py again"
-            raise UserError(msg)
         self.clip, self.folder, self.count = clip, folder, count
-        self.video, self.matrices = clip.original, matrices
+        self.video, self.matrices = clip.recording("to encode it anew")
         self._frames: list[Image] = []
 
     def side(self, scale: float) -> int:

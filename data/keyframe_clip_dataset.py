@@ -185,12 +185,8 @@ class VideoSource(CropSource):
 
     def __init__(self, clip: ClipRecord, cache: CropCache) -> None:
         super().__init__(clip, cache)
-        matrices = clip.folder / "matrices.npy"
-        if clip.original is None or not clip.original.is_file() or not matrices.is_file():
-            wanted = matrices if clip.original is not None and clip.original.is_file() else clip.original or "the original video"
-            msg = f"{clip.name}: expected {wanted} for source video, got no such file; run preprocessing.py again, or set source: crops"
-            raise UserError(msg)
-        self.reader = SeekingReader(clip.original)
+        video, matrices = clip.recording("for source video", ", or set source: crops")
+        self.reader = SeekingReader(video)
         self.matrices: npt.NDArray[np.float64] = np.load(matrices, allow_pickle=False)
 
     def read(self, indices: Sequence[int]) -> list[Image]:

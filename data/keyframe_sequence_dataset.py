@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
+from archs.keyframe_flow_arch import AHEAD, KEY_CHANNELS, NEXT_CHANNELS
 from data.clips import read_originals
 from data.encoded_clips import EncodedClip, Pictures, StreamSettings, encode_all
 from data.samples import evenly, sample_generator, sample_table
@@ -17,11 +18,12 @@ from keyframes_gan.keyframes.flow import FlowGuides, Key
 from keyframes_gan.types import FloatArray
 
 MULTIPLE = 16
-MARGIN = 32
+MARGIN = 24
 """Flow is found on so many pixels around a patch, too."""
 HALF = 0.5
-PARTS = {"lq": 3, "gt": 3, "key": 7, "following": 4, "flow": 2}
-DIFFERENCES = (6, 9, 13)
+PARTS = {"lq": 3, "gt": 3, "key": KEY_CHANNELS, "following": NEXT_CHANNELS, "flow": 2}
+KEY, NEXT = 6, 6 + KEY_CHANNELS
+DIFFERENCES = (KEY, KEY + 3, *range(NEXT, NEXT + NEXT_CHANNELS, NEXT_CHANNELS // AHEAD))
 """Where in all of `PARTS` three channels of differences between pictures begin."""
 CHANNELS = sum(PARTS.values())
 FLIPPED_X, FLIPPED_Y = (np.where(np.arange(CHANNELS) == CHANNELS - at, -1, 1).astype(np.float32) for at in (2, 1))
@@ -43,8 +45,8 @@ class KeyframeSequenceDataset(Dataset[dict[str, Any]]):
     samples are `runs_per_clip` evenly spaced runs of whole pictures, the key frame is the one `key_gap` frames back, as far as there are
     so many, and what is drawn depends on the index only.
 
-    A sample, of T frames: `lq`, `gt` float32 (T, 3, H, W) RGB in [0, 1]; `key` (T, 7, H, W) and `following` (T, 4, H, W) as the network
-    takes them; `flow` (T, 2, H, W), from every frame to the one before it, zeros for the first; `lq_path`.
+    A sample, of T frames: `lq`, `gt` float32 (T, 3, H, W) RGB in [0, 1]; `key` (T, 7, H, W) and `following` (T, 4 AHEAD, H, W) as the
+    network takes them; `flow` (T, 2, H, W), from every frame to the one before it, zeros for the first; `lq_path`.
 
     Args:
         opt: `dataroot` (list of clips_*.jsonl), `streams` (list of `StreamSettings`), `cache`, `phase`, and optionally `exclude` (clip
@@ -164,11 +166,10 @@ class KeyframeSequenceDataset(Dataset[dict[str, Any]]):
         made[..., :3], made[..., 3:6] = here, original[frame]
         made[..., :6] /= 255
         if key is not None:
-            made[..., 6:13] = self.guides.key(here, key)
-        if frame + 1 < len(shown):
-            made[..., 13:17] = self.guides.following(here, np.ascontiguousarray(shown[frame + 1]))
+            made[..., KEY:NEXT] = self.guides.key(here, key)
+        made[..., NEXT:-2] = self.guides.following(here, [np.ascontiguousarray(one) for one in shown[frame + 1 : frame + 1 + AHEAD]])
         if not first:
-            made[..., 17:] = self.guides.flow(here, np.ascontiguousarray(shown[frame - 1]))
+            made[..., -2:] = self.guides.flow(here, np.ascontiguousarray(shown[frame - 1]))
         return made
 
 

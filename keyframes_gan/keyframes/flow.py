@@ -7,6 +7,7 @@ as it is. Fields are float32 (H, W, 2), pixels to the right and down: where in t
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -15,6 +16,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from archs.keyframe_flow_arch import AHEAD, KEY_CHANNELS, NEXT_CHANNELS
 from keyframes_gan.types import FloatArray, Image
 
 TRUST_PX2 = 2.0
@@ -64,7 +66,7 @@ class FlowGuides:
         shown = key.picture if key.compressed is None else key.compressed
         here, there = _grey(crop), _grey(shown)
         field, back = self._between(here, there), self._between(there, here)
-        guide = np.zeros((*crop.shape[:2], 7), np.float32)
+        guide = np.zeros((*crop.shape[:2], KEY_CHANNELS), np.float32)
         picture = moved(key.picture, field).astype(np.float32)
         if key.compressed is not None:
             guide[..., :3] = moved(key.picture.astype(np.float32) - key.compressed, field) * UNIT
@@ -72,10 +74,17 @@ class FlowGuides:
         guide[..., 6] = trust(field, back)
         return guide
 
-    def following(self, crop: Image, following: Image) -> FloatArray:
-        """Return what the next compressed frame tells about `crop`: float32 (H, W, 4), the difference to it on its grid, and ones."""
-        guide = np.ones((*crop.shape[:2], 4), np.float32)
-        guide[..., :3] = (moved(following, self.flow(crop, following)).astype(np.float32) - crop) * UNIT
+    def following(self, crop: Image, frames: Sequence[Image]) -> FloatArray:
+        """Return what the next compressed frames tell about `crop`: float32 (H, W, 4 AHEAD), as the network takes it.
+
+        Args:
+            crop: uint8 RGB (H, W, 3), the compressed face.
+            frames: those after it, the nearest first; `AHEAD` of them count, and fewer will do.
+        """
+        guide = np.zeros((*crop.shape[:2], NEXT_CHANNELS), np.float32)
+        for start, frame in zip(range(0, NEXT_CHANNELS, NEXT_CHANNELS // AHEAD), frames, strict=False):
+            guide[..., start : start + 3] = (moved(frame, self.flow(crop, frame)).astype(np.float32) - crop) * UNIT
+            guide[..., start + 3] = 1
         return guide
 
 

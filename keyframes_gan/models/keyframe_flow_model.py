@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from archs.keyframe_flow_arch import DETAIL_PREFIX, PAST_CHANNELS, VividKeyframeFlowNet, past_guide
+from archs.keyframe_flow_arch import DETAIL_PREFIX, Made, VividKeyframeFlowNet, carried
 from keyframes_gan.models.adversarial import AdversarialModel, Terms
 from keyframes_gan.models.base import Batch
 from keyframes_gan.models.validation import Shown, image_of
@@ -24,18 +24,12 @@ class KeyframeFlowModel(AdversarialModel):
     @staticmethod
     def frame_by_frame(net: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return the runs that go on from frame to frame and the ones to be shown; the same but for a VividKeyframeFlowNet."""
-        restored: list[Tensor] = []
-        shown: list[Tensor] = []
+        made: list[Made] = []
         for frame in range(batch["lq"].shape[1]):
             here = {name: tensor[:, frame] for name, tensor in batch.items()}
-            if restored:
-                past = past_guide(restored[-1], batch["lq"][:, frame - 1], here["lq"], here["flow"])
-            else:
-                past = here["lq"].new_zeros(len(here["lq"]), PAST_CHANNELS, *here["lq"].shape[2:])
-            made = net(here["lq"], here["key"], past, here["following"])
-            for run, picture in zip((restored, shown), made if isinstance(made, tuple) else (made, made), strict=True):
-                run.append(picture)
-        return torch.stack(restored, dim=1), torch.stack(shown, dim=1)
+            known = carried(made[-1], batch["lq"][:, frame - 1], here["lq"], here["flow"]) if made else None
+            made.append(net(here["lq"], here["key"], known, here["following"]))
+        return torch.stack([one.faithful for one in made], dim=1), torch.stack([one.shown for one in made], dim=1)
 
     def terms(self, chunk: Batch) -> tuple[Terms, Tensor]:
         """Return the terms of pixels and slopes, and the restored frames as (N T, 3, H, W)."""

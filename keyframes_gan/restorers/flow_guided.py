@@ -1,7 +1,7 @@
-"""Restores faces frame by frame with what flow moves over from key frames, the frame before and the frame after.
+"""Restores faces frame by frame with what flow moves over from key frames, the frame before and the frames after.
 
 The network is `archs.keyframe_flow_arch.KeyframeFlowNet`; its guides are `keyframes_gan.keyframes.flow`. What a track carries from clip to
-clip is one frame: the last compressed crop and what was made of it.
+clip is one frame: the last compressed crop and what was made of it, its features included.
 """
 
 from __future__ import annotations
@@ -9,12 +9,12 @@ from __future__ import annotations
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
-from archs.keyframe_flow_arch import KEY_CHANNELS, NEXT_CHANNELS, PAST_CHANNELS, past_guide
+from archs.keyframe_flow_arch import AHEAD, KEY_CHANNELS, Made, carried
 from keyframes_gan.keyframes.fit import fit
 from keyframes_gan.keyframes.flow import FlowGuides, Key
 
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Past:
-    """The last frame that was restored: its crop, uint8 RGB (S, S, 3), and what became of it, float32 (1, 3, S, S) on the device."""
+    """The last frame that was restored: its crop, uint8 RGB (S, S, 3), and what was made of it."""
 
     crop: Image
-    restored: torch.Tensor
+    made: Made
 
 
 @dataclass
@@ -44,7 +44,7 @@ class _Guides:
     """What is known about one frame before the frame before it is restored; None where there is nothing to be had."""
 
     key: FloatArray | None
-    following: FloatArray | None
+    following: FloatArray
     flow: FloatArray | None
 
 
@@ -78,35 +78,26 @@ class FlowGuided:
         past = state.past
         with torch.inference_mode(), torch.autocast(self._device.type, self._precision, enabled=self._precision != torch.float32):
             for frame, guide in enumerate(guides, clip.context):
-                made, shown = self._one(clip.crops[frame], guide, past)
+                made = self._one(clip.crops[frame], guide, past)
                 past = Past(clip.crops[frame], made)
-                levels = shown[0].clamp(0.0, 1.0).mul(255.0).round_().to(torch.uint8)
+                levels = made.shown[0].clamp(0.0, 1.0).mul(255.0).round_().to(torch.uint8)
                 restored[frame] = levels.permute(1, 2, 0).cpu().numpy()
         state.past = past
         return restored
 
-    def _one(self, crop: Image, guide: _Guides, past: Past | None) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return a restored frame as later ones see it and as it is shown, both float32 (1, 3, S, S), not clamped."""
+    def _one(self, crop: Image, guide: _Guides, past: Past | None) -> Made:
+        """Return what is made of a frame, (1, C, S, S)."""
         compressed = self._tensor(crop) / 255
-        known = None if guide.flow is None or past is None else self._past(compressed, past, guide.flow)
-        nothing = [compressed.new_zeros(1, channels, *crop.shape[:2]) for channels in (KEY_CHANNELS, PAST_CHANNELS, NEXT_CHANNELS)]
-        found = (self._tensor(guide.key), known, self._tensor(guide.following))
-        given = [empty if one is None else one for one, empty in zip(found, nothing, strict=True)]
-        made = self._network(compressed, *given)
-        return made if isinstance(made, tuple) else (made, made)
+        key = compressed.new_zeros(1, KEY_CHANNELS, *crop.shape[:2]) if guide.key is None else self._tensor(guide.key)
+        known = None
+        if guide.flow is not None and past is not None:
+            known = carried(past.made, self._tensor(past.crop) / 255, compressed, self._tensor(guide.flow))
+        made: Made = self._network(compressed, key, known, self._tensor(guide.following))
+        return made
 
-    def _past(self, compressed: torch.Tensor, past: Past, flow: FloatArray) -> torch.Tensor:
-        """Return what the frame before tells, (1, 7, S, S)."""
-        before = self._tensor(past.crop) / 255
-        return past_guide(past.restored, before, compressed, self._tensor(flow))
-
-    @overload
-    def _tensor(self, picture: npt.NDArray[Any]) -> torch.Tensor: ...
-    @overload
-    def _tensor(self, picture: None) -> None: ...
-    def _tensor(self, picture: npt.NDArray[Any] | None) -> torch.Tensor | None:
+    def _tensor(self, picture: npt.NDArray[Any]) -> torch.Tensor:
         """Return (1, C, H, W) float32 on the device, channels last."""
-        return None if picture is None else torch.from_numpy(picture).to(self._device)[None].permute(0, 3, 1, 2).to(torch.float32)
+        return torch.from_numpy(picture).to(self._device)[None].permute(0, 3, 1, 2).to(torch.float32)
 
     def _all_guides(self, clip: FaceClip, state: FlowState) -> list[_Guides]:
         """Return the guides of every frame that is restored, in order."""
@@ -117,18 +108,18 @@ class FlowGuided:
                 clip.crops[frame],
                 _key(clip.references[frame], size) if clip.references else None,
                 clip.crops[frame - 1] if frame > frames.start else past,
-                clip.crops[frame + 1] if frame + 1 < len(clip) else None,
+                clip.crops[frame + 1 : frame + 1 + AHEAD],
             )
             for frame in frames
         ]
         with ThreadPoolExecutor(max_workers=max(torch.get_num_threads(), 1)) as pool:
             return list(pool.map(lambda one: self._guides(*one), work))
 
-    def _guides(self, crop: Image, key: Key | None, before: Image | None, after: Image | None) -> _Guides:
+    def _guides(self, crop: Image, key: Key | None, before: Image | None, after: npt.NDArray[np.uint8]) -> _Guides:
         search = self._search()
         return _Guides(
             None if key is None else search.key(crop, key),
-            None if after is None else search.following(crop, after),
+            search.following(crop, list(after)),
             None if before is None else search.flow(crop, before),
         )
 

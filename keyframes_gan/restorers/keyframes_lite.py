@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from archs.dmsasff_lite_arch import DMSASFFNetLite
-from archs.keyframe_flow_arch import DETAIL_PREFIX, KeyframeFlowNet, VividKeyframeFlowNet
+from archs.keyframe_flow_arch import AHEAD, DETAIL_PREFIX, KeyframeFlowNet, VividKeyframeFlowNet
 from keyframes_gan import weights as weights_store
 from keyframes_gan.devices import choose_device, choose_precision, quick_precision
 from keyframes_gan.restorers.flow_guided import FlowGuided
@@ -24,8 +24,8 @@ SPEC = RestorerSpec(
     summary="compression artefacts, guided by key frames and neighbouring frames; small and fast",
     weights="keyframes_lite",
     crop_sizes=CROP_SIZES,
-    clip_length=9,
-    overlap=1,
+    clip_length=8 + AHEAD,
+    overlap=AHEAD,
     needs_reference=False,
     licence="Apache-2.0",
     residual=True,
@@ -58,11 +58,10 @@ def create(*, device: str = "auto", precision: str = "auto", weights: str | None
     chosen_device = choose_device(device)
     source = weights or "keyframes_lite"
     state = weights_store.load_state(source)
-    network: torch.nn.Module
     if PLAIN_KEY in state:
-        network = DMSASFFNetLite(**weights_store.kwargs_of(source, "DMSASFFNetLite"))
-        weights_store.load_into(network, state, name=source)
-        return ReferenceGuided(network, _forward, PLAIN_SPEC, device=chosen_device, precision=choose_precision(precision))
+        plain = DMSASFFNetLite(**weights_store.kwargs_of(source, "DMSASFFNetLite"))
+        weights_store.load_into(plain, state, name=source)
+        return ReferenceGuided(plain, _forward, PLAIN_SPEC, device=chosen_device, precision=choose_precision(precision))
     vivid = any(name.startswith(DETAIL_PREFIX) for name in state)
     kind = VividKeyframeFlowNet if vivid else KeyframeFlowNet
     network = kind(**weights_store.kwargs_of(source, kind.__name__))

@@ -9,18 +9,36 @@ import torch
 import yaml
 from torch.utils.flop_counter import FlopCounterMode
 
-from archs.keyframe_flow_arch import DETAIL_PREFIX, KEY_CHANNELS, NEXT_CHANNELS, PAST_CHANNELS, KeyframeFlowNet, VividKeyframeFlowNet
+from archs.flow import warp
+from archs.keyframe_flow_arch import (
+    DETAIL_PREFIX,
+    KEY_CHANNELS,
+    NEXT_CHANNELS,
+    PAST_CHANNELS,
+    KeyframeFlowNet,
+    Known,
+    Made,
+    VividKeyframeFlowNet,
+    carried,
+)
 
 Inputs = tuple[torch.Tensor, ...]
+FEATURES = 8
 
 
-def inputs(size: tuple[int, int] = (24, 40), count: int = 2) -> Inputs:
-    """Compressed picture, key, past and following, all filled with noise."""
+def inputs(size: tuple[int, int] = (24, 40), count: int = 2, features: int = FEATURES) -> Inputs:
+    """Compressed picture, key, past, features and following, all filled with noise."""
     draw = torch.Generator().manual_seed(3)
     compressed = torch.rand((count, 3, *size), generator=draw)
-    return compressed, *(
-        torch.rand((count, channels, *size), generator=draw) * 0.4 - 0.2 for channels in (KEY_CHANNELS, PAST_CHANNELS, NEXT_CHANNELS)
-    )
+    half = size[0] // 2, size[1] // 2
+    shapes = (KEY_CHANNELS, *size), (PAST_CHANNELS, *size), (features, *half), (NEXT_CHANNELS, *size)
+    return compressed, *(torch.rand((count, *shape), generator=draw) * 0.4 - 0.2 for shape in shapes)
+
+
+def run(net: KeyframeFlowNet, given: Inputs) -> Made:
+    compressed, key, past, features, following = given
+    made: Made = net(compressed, key, Known(past, features), following)
+    return made
 
 
 def awake() -> KeyframeFlowNet:
@@ -29,57 +47,88 @@ def awake() -> KeyframeFlowNet:
     net = KeyframeFlowNet((8, 12, 16), (1, 1, 1))
     torch.nn.init.normal_(net.tail.weight, std=0.05)
     torch.nn.init.normal_(net.tail.bias, std=0.05)
+    torch.nn.init.normal_(net.recall.weight, std=0.1)
     return net.eval()
 
 
 def test_new_it_adds_half_of_each_residual_and_nothing_else() -> None:
-    compressed, key, past, following = inputs()
+    compressed, key, past, *_ = given = inputs(features=32)
     with torch.no_grad():
-        out = KeyframeFlowNet()(compressed, key, past, following)
-    torch.testing.assert_close(out, compressed + key[:, :3] / 2 + past[:, :3] / 2, rtol=0, atol=1e-6)
+        made = run(KeyframeFlowNet(), given)
+    assert made.shown is made.faithful
+    torch.testing.assert_close(made.faithful, compressed + key[:, :3] / 2 + past[:, :3] / 2, rtol=0, atol=1e-6)
 
 
 def test_new_it_is_the_identity_where_nothing_is_known() -> None:
-    compressed, *guides = inputs()
-    assert torch.equal(KeyframeFlowNet()(compressed, *(torch.zeros_like(guide) for guide in guides)), compressed)
+    compressed, key, *_, following = inputs()
+    made = KeyframeFlowNet()(compressed, torch.zeros_like(key), None, torch.zeros_like(following))
+    assert torch.equal(made.faithful, compressed)
+
+
+@torch.no_grad()
+def test_a_first_frame_is_one_that_knows_nothing_of_others() -> None:
+    net, (compressed, key, past, features, following) = awake(), inputs()
+    first = net(compressed, key, None, following)
+    for one, other in zip(first, net(compressed, key, Known(0 * past, 0 * features), following), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_what_is_carried_lies_where_flow_leads() -> None:
+    """What lies at p lay at p + (4, -2): features, at half the size, 2 to the right and 1 above."""
+    before, compressed, restored = torch.rand((3, 1, 3, 24, 40), generator=torch.Generator().manual_seed(1))
+    features = torch.rand((1, 5, 12, 20), generator=torch.Generator().manual_seed(2))
+    flow = torch.tensor([4.0, -2.0]).view(1, 2, 1, 1).expand(1, 2, 24, 40)
+    known = carried(Made(restored, 1 - restored, features), before, compressed, flow)
+    assert known.past.shape == (1, PAST_CHANNELS, 24, 40)
+    inside = known.past[..., 2:, :-4]
+    torch.testing.assert_close(inside[:, :3], (restored - before)[..., :-2, 4:], rtol=0, atol=1e-5)
+    torch.testing.assert_close(inside[:, 3:6], restored[..., :-2, 4:] - compressed[..., 2:, :-4], rtol=0, atol=1e-5)
+    assert (known.past[:, 6] == 1).all()
+    torch.testing.assert_close(known.features[..., 1:, :-2], features[..., :-1, 2:], rtol=0, atol=1e-5)
+    torch.testing.assert_close(known.features[..., :1, :-2], features[..., :1, 2:], rtol=0, atol=1e-5)  # the border is repeated
+    uneven = torch.rand((1, 2, 24, 40), generator=torch.Generator().manual_seed(3))
+    half = torch.stack([uneven[..., y::2, x::2] for y in (0, 1) for x in (0, 1)]).mean(dim=0) / 2
+    moved = carried(Made(restored, restored, features), before, compressed, uneven).features
+    torch.testing.assert_close(moved, warp(features, half, outside="border"), rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("size", [(8, 8), (8, 24), (40, 16)])
 @torch.no_grad()
 def test_any_multiple_of_8_keeps_its_size(size: tuple[int, int]) -> None:
     given = inputs(size, 1)
-    out = awake()(*given)
-    assert out.shape == given[0].shape
-    assert torch.isfinite(out).all()
+    out = run(awake(), given)
+    assert out.faithful.shape == given[0].shape
+    assert out.features.shape == (1, FEATURES, size[0] // 2, size[1] // 2)
+    assert all(torch.isfinite(one).all() for one in out)
 
 
 @torch.no_grad()
 def test_every_input_matters() -> None:
     net, given = awake(), inputs()
-    out = net(*given)
+    out = run(net, given).faithful
     for number, tensor in enumerate(given):
         for channel in range(tensor.shape[1]):
             changed = [one.clone() for one in given]
             changed[number][:, channel] += 0.1
-            assert (net(*changed) - out).abs().max() > 1e-5, (number, channel)
+            assert (run(net, tuple(changed)).faithful - out).abs().max() > 1e-5, (number, channel)
 
 
 @torch.no_grad()
 def test_a_frame_does_not_depend_on_its_batch_nor_on_the_order_of_memory() -> None:
     net, given = awake(), inputs()
-    out = net(*given)
-    torch.testing.assert_close(net(*(one[1:] for one in given)), out[1:], rtol=0, atol=1e-6)
-    last = net.to(memory_format=torch.channels_last)(*(one.to(memory_format=torch.channels_last) for one in given))
-    torch.testing.assert_close(last, out, rtol=0, atol=1e-5)
+    out = run(net, given).faithful
+    torch.testing.assert_close(run(net, tuple(one[1:] for one in given)).faithful, out[1:], rtol=0, atol=1e-6)
+    last = run(net.to(memory_format=torch.channels_last), tuple(one.to(memory_format=torch.channels_last) for one in given))
+    torch.testing.assert_close(last.faithful, out, rtol=0, atol=1e-5)
 
 
 @torch.no_grad()
 def test_bfloat16_takes_and_gives_float32() -> None:
     net, given = awake(), inputs()
-    exact = net(*given)
+    exact = run(net, given).faithful
     with torch.autocast("cpu", torch.bfloat16):
-        mixed = net(*given)
-    halved = net.bfloat16()(*given)
+        mixed = run(net, given).faithful
+    halved = run(net.bfloat16(), given).faithful
     for rough in (mixed, halved):
         assert rough.dtype == torch.float32
         assert not torch.equal(rough, exact)
@@ -87,19 +136,20 @@ def test_bfloat16_takes_and_gives_float32() -> None:
 
 
 def test_bfloat16_keeps_pictures_that_need_no_change_exact() -> None:
-    compressed, *guides = inputs()
-    out = KeyframeFlowNet().bfloat16()(compressed, *(torch.zeros_like(guide) for guide in guides))
-    assert torch.equal(out, compressed)
+    compressed, key, *_, following = inputs()
+    out = KeyframeFlowNet().bfloat16()(compressed, torch.zeros_like(key), None, torch.zeros_like(following))
+    assert torch.equal(out.faithful, compressed)
 
 
 @pytest.mark.parametrize("mixed", [False, True])
 def test_gradients_reach_every_parameter_and_the_past(mixed: bool) -> None:
     net, given = awake().train(), inputs()
     given[2].requires_grad_()
+    given[3].requires_grad_()
     with torch.autocast("cpu", torch.bfloat16, enabled=mixed):
-        out = net(*given)
-    out.square().mean().backward()
-    for name, tensor in (*net.named_parameters(), ("past", given[2])):
+        out = run(net, given)
+    out.faithful.square().mean().backward()
+    for name, tensor in (*net.named_parameters(), ("past", given[2]), ("features", given[3])):
         assert tensor.grad is not None, name
         assert torch.isfinite(tensor.grad).all(), name
         assert tensor.grad.abs().max() > 0, name
@@ -111,9 +161,9 @@ def test_it_is_within_its_budget(repo_root: Path) -> None:
     for settings in ({}, {key: value for key, value in recipe.items() if key != "type"}):
         with torch.device("meta"):
             net = KeyframeFlowNet(**settings)
-            given = [torch.empty(1, channels, 256, 256) for channels in (3, KEY_CHANNELS, PAST_CHANNELS, NEXT_CHANNELS)]
+            compressed, key, following = (torch.empty(1, channels, 256, 256) for channels in (3, KEY_CHANNELS, NEXT_CHANNELS))
         with FlopCounterMode(display=False) as counter, torch.no_grad():
-            net(*given)
+            net(compressed, key, None, following)
         assert sum(parameter.numel() for parameter in net.parameters()) <= 3_000_000
         assert 0 < counter.get_total_flops() / 2 <= 8e9
 
@@ -125,13 +175,15 @@ def test_it_is_within_its_budget(repo_root: Path) -> None:
         ({"compressed": (1, 1, 32, 32)}, "compressed: expected"),
         ({"key": (1, 3, 32, 32)}, r"key: expected \(1, 7, 32, 32\), got \(1, 3, 32, 32\)"),
         ({"past": (2, 7, 32, 32)}, r"past: expected \(1, 7, 32, 32\), got \(2, 7, 32, 32\)"),
-        ({"following": (1, 4, 32, 24)}, r"following: expected \(1, 4, 32, 32\), got \(1, 4, 32, 24\)"),
+        ({"features": (1, 8, 32, 32)}, r"features: expected \(1, 8, 16, 16\), got \(1, 8, 32, 32\)"),
+        ({"following": (1, 20, 32, 24)}, r"following: expected \(1, 20, 32, 32\), got \(1, 20, 32, 24\)"),
     ],
 )
 def test_shapes_that_do_not_fit_are_named(change: dict[str, tuple[int, ...]], words: str) -> None:
-    shapes = {"compressed": (1, 3, 32, 32), "key": (1, 7, 32, 32), "past": (1, 7, 32, 32), "following": (1, 4, 32, 32)} | change
+    shapes = {"compressed": (1, 3, 32, 32), "key": (1, 7, 32, 32), "past": (1, 7, 32, 32), "features": (1, 8, 16, 16)}
+    shapes |= {"following": (1, NEXT_CHANNELS, 32, 32)} | change
     with pytest.raises(ValueError, match=words):
-        awake()(*(torch.zeros(shape) for shape in shapes.values()))
+        run(awake(), tuple(torch.zeros(shape) for shape in shapes.values()))
 
 
 def vivid_of(net: KeyframeFlowNet) -> VividKeyframeFlowNet:
@@ -148,17 +200,18 @@ def vivid_of(net: KeyframeFlowNet) -> VividKeyframeFlowNet:
 @torch.no_grad()
 def test_the_vivid_network_makes_the_faithful_picture_and_another() -> None:
     net, given = awake(), inputs()
-    faithful, vivid = vivid_of(net)(*given)
-    torch.testing.assert_close(faithful, net(*given), rtol=0, atol=1e-6)
-    assert (vivid - faithful).abs().max() > 1e-3
-    same = VividKeyframeFlowNet((8, 12, 16), (1, 1, 1))(*given)
-    assert torch.equal(*same)
+    plain, crisp = run(net, given), run(vivid_of(net), given)
+    torch.testing.assert_close(crisp.faithful, plain.faithful, rtol=0, atol=1e-6)
+    torch.testing.assert_close(crisp.features, plain.features, rtol=0, atol=1e-6)
+    assert (crisp.shown - crisp.faithful).abs().max() > 1e-3
+    same = run(VividKeyframeFlowNet((8, 12, 16), (1, 1, 1)), given)
+    assert torch.equal(same.shown, same.faithful)
 
 
 def test_only_details_make_pictures_vivid() -> None:
     net, given = vivid_of(awake()), inputs()
-    faithful, vivid = net(*given)
-    (vivid - faithful).square().mean().backward()
+    made = run(net, given)
+    (made.shown - made.faithful).square().mean().backward()
     own = [name for name, _ in net.named_parameters() if name.startswith(DETAIL_PREFIX)]
     assert all(net.get_parameter(name).grad.abs().max() > 0 for name in own)  # type: ignore[union-attr]
     assert net.tail.weight.grad is None or not net.tail.weight.grad.any()

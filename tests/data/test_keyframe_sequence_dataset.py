@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from archs.flow import warp
+from archs.keyframe_flow_arch import AHEAD, NEXT_CHANNELS
 from data import encoded_clips
 from data.encoded_clips import StreamSettings, inner_side
 from data.keyframe_sequence_dataset import PARTS, KeyframeSequenceDataset
@@ -125,7 +126,7 @@ def test_patches_may_lie_in_the_middle_more_often(build: Build, truth: list[Tens
     spread = {}
     for towards_middle in (False, True):
         data = build(num_frame=1, towards_middle=towards_middle, p_hq=0, p_photo=0, p_none=1)
-        monkeypatch.setattr(data.guides, "following", lambda here, _: np.zeros((*here.shape[:2], 4), np.float32))
+        monkeypatch.setattr(data.guides, "following", lambda here, _: np.zeros((*here.shape[:2], NEXT_CHANNELS), np.float32))
         places = [place(Positioned(data, 0)[4, position]["gt"][0], truth[0][4]) for position in range(60)]
         offsets = np.array(places) - (INNER - 64) / 2
         assert np.abs(offsets.mean(axis=0)).max() < 8
@@ -135,19 +136,20 @@ def test_patches_may_lie_in_the_middle_more_often(build: Build, truth: list[Tens
     assert spread[True] == pytest.approx(18.8 / 2**0.5, abs=2.0)
 
 
-def test_flow_leads_to_the_frame_before_and_the_next_frame_is_brought_here(build: Build) -> None:
+def test_flow_leads_to_the_frame_before_and_the_next_ones_are_brought_here(build: Build) -> None:
     """Within the crop the scene moves by (-2, 1)."""
     data = build(patch_size=128)
-    for index in (3, 9):
+    for index in (2, 9):
         sample = data[index]
         assert not sample["flow"][0].any()
         off = sample["flow"][1:, :, 24:-24, 24:-24] - torch.tensor([2.0, -1.0])[:, None, None]
         assert off.abs().mean() < 0.3
-        last = index == 9
-        assert sample["following"][:, 3].mean(dim=(1, 2)).tolist() == [1, 1, 0 if last else 1]
-        inside = sample["following"][:, :3, 24:-24, 24:-24].abs().mean(dim=(1, 2, 3))
-        assert inside[0] < 0.5 * (sample["lq"][1] - sample["lq"][0])[:, 24:-24, 24:-24].abs().mean()
-        assert bool(inside[2] == 0) is last
+        guides = sample["following"].unflatten(1, (AHEAD, 4))
+        shown = guides[:, :, 3].mean(dim=(2, 3))
+        assert shown.tolist() == [[float(index + at + ahead < FRAMES) for ahead in range(1, AHEAD + 1)] for at in range(3)]
+        inside = guides[:, :, :3, 24:-24, 24:-24].abs().mean(dim=(2, 3, 4))
+        assert (inside[0, :2] < 0.5 * (sample["lq"][1:] - sample["lq"][0])[..., 24:-24, 24:-24].abs().mean(dim=(1, 2, 3))).all()
+        assert torch.equal(inside == 0, shown == 0)
 
 
 def test_a_key_frame_brings_its_coding_residual(build: Build) -> None:
@@ -377,9 +379,9 @@ def test_recoloured_samples_stay_one_scene(build: Build) -> None:
     before, after = build(**options), build(**options, recolour=0.4)
     for position in range(4):
         expected, sample = (Positioned(data, 0)[5, position] for data in (before, after))
-        for part, start in (("key", 0), ("key", 3), ("following", 0), ("lq", 0), ("gt", 0)):
-            plain, changed = (each[part][:, start : start + 3].movedim(1, -1).reshape(-1, 3) for each in (expected, sample))
-            ones = torch.ones(len(plain), 1)
+        for part, start in (("key", 0), ("key", 3), ("following", 0), ("following", 16), ("lq", 0), ("gt", 0)):
+            plain, changed = (each[part][:, start : start + 3].movedim(1, -1).reshape(-1, 3).double() for each in (expected, sample))
+            ones = torch.ones(len(plain), 1, dtype=torch.float64)
             found = torch.linalg.lstsq(torch.cat((plain, ones), dim=1), changed).solution
             torch.testing.assert_close(torch.cat((plain, ones), dim=1) @ found, changed, rtol=0, atol=1e-4)
             if part != "gt":

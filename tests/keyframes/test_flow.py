@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
+from archs.keyframe_flow_arch import AHEAD
 from keyframes_gan.keyframes.flow import FlowGuides, Key, moved, trust
 from keyframes_gan.types import FloatArray, Image
 
@@ -109,15 +110,20 @@ def test_another_picture_is_not_trusted(guides: FlowGuides) -> None:
     assert not guide[..., :3].any()
 
 
-def test_the_next_frame_is_brought_here(guides: FlowGuides) -> None:
-    crop, following = view(0, 0), view(2, -1)
+def test_the_next_frames_are_brought_here(guides: FlowGuides) -> None:
+    crop, following = view(0, 0), [view(2 * step, -step) for step in range(1, AHEAD + 2)]
     guide = guides.following(crop, following)
-    assert guide.shape == (SIZE, SIZE, 4)
+    assert guide.shape == (SIZE, SIZE, 4 * AHEAD)
     assert guide.dtype == np.float32
-    assert (guide[..., 3] == 1).all()
-    assert np.abs(guide[..., :3][MIDDLE]).mean() * 255 < 3
-    unmoved = np.abs(following.astype(np.float32) - crop)[MIDDLE].mean()
-    assert np.abs(guide[..., :3][MIDDLE]).mean() * 255 < 0.2 * unmoved
+    for number, (frame, part) in enumerate(zip(following, np.split(guide, AHEAD, axis=2), strict=False)):
+        assert (part[..., 3] == 1).all()
+        error = np.abs(part[..., :3][MIDDLE]).mean() * 255
+        assert error < 3
+        assert error < 0.2 * np.abs(frame.astype(np.float32) - crop)[MIDDLE].mean()
+        alone = guides.following(crop, [frame])
+        np.testing.assert_array_equal(alone[..., :4], part)
+        assert not alone[..., 4:].any(), number
+    assert not guides.following(crop, []).any()
 
 
 def test_large_noncontiguous_views_are_fine(guides: FlowGuides) -> None:

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from archs.keyframe_flow_arch import KEY_CHANNELS, NEXT_CHANNELS
+from archs.keyframe_flow_arch import KEY_CHANNELS, NEXT_CHANNELS, Known, Made
 from keyframes_gan.models.keyframe_flow_model import KeyframeFlowModel, VividFlowModel
 
 SMALL = {"type": "KeyframeFlowNet", "widths": [8, 8, 8], "blocks": [0, 1, 1]}
@@ -27,7 +27,7 @@ GAN = {
 FRAMES, SIZE = 3, 32
 
 Build = Callable[..., KeyframeFlowModel]
-Seen = list[tuple[Tensor, ...]]
+Seen = list[tuple[Tensor, Tensor, Known | None, Tensor]]
 
 
 @pytest.fixture
@@ -48,7 +48,9 @@ def data(count: int = 2) -> dict[str, Any]:
     key = torch.zeros(count, FRAMES, KEY_CHANNELS, SIZE, SIZE)
     key[:, :, :3], key[:, :, 6] = 0.6 * (gt - lq), 1
     following = torch.zeros(count, FRAMES, NEXT_CHANNELS, SIZE, SIZE)
-    following[:, :-1, :3], following[:, :-1, 3] = lq[:, 1:] - lq[:, :-1], 1
+    for ahead in range(1, FRAMES):
+        there = slice(4 * ahead - 4, 4 * ahead - 1)
+        following[:, :-ahead, there], following[:, :-ahead, there.stop] = lq[:, ahead:] - lq[:, :-ahead], 1
     flow = torch.zeros(count, FRAMES, 2, SIZE, SIZE)
     return {"lq": lq, "gt": gt, "key": key, "following": following, "flow": flow, "lq_path": [f"c_{n:06d}.png" for n in range(count)]}
 
@@ -57,9 +59,10 @@ def restore(model: KeyframeFlowModel, batch: dict[str, Any], answer: Callable[..
     """Return what is restored by a network that answers as told, and what it was given, frame by frame."""
     seen: Seen = []
 
-    def net(*given: Tensor) -> Tensor:
-        seen.append(given)
-        return answer(*given)
+    def net(lq: Tensor, key: Tensor, known: Known | None, following: Tensor) -> Made:
+        seen.append((lq, key, known, following))
+        picture = answer(lq)
+        return Made(picture, 1 - picture, picture[:, :2, ::2, ::2])
 
     model.feed_data(batch)
     return model.restore(net, model.batch), seen  # type: ignore[arg-type]
@@ -72,13 +75,18 @@ def weights(net: nn.Module) -> dict[str, Tensor]:
 def test_the_first_frame_has_no_past_and_the_next_ones_what_was_made_of_it(build: Build) -> None:
     batch = data()
     batch["flow"][:, 1:] = torch.tensor([3.0, -2.0])[:, None, None]
-    out, seen = restore(build(), batch, lambda lq, *_: lq + 0.25 * lq.square())
+    out, seen = restore(build(), batch, lambda lq: lq + 0.25 * lq.square())
     torch.testing.assert_close(out, batch["lq"] + 0.25 * batch["lq"].square())
     assert len(seen) == FRAMES
-    assert not seen[0][2].any()
-    assert seen[0][2].shape == seen[1][2].shape == (2, 7, SIZE, SIZE)
+    assert seen[0][2] is None
     for frame in (1, 2):
-        lq, key, past, following = seen[frame]
+        lq, key, known, following = seen[frame]
+        assert known is not None
+        past = known.past
+        assert past.shape == (2, 7, SIZE, SIZE)
+        made = out[:, frame - 1, :2, ::2, ::2]
+        # Half of (3, -2): between the second and the third to the right, one above.
+        torch.testing.assert_close(known.features[:, :, 1:, :-2], (made[..., :-1, 1:-1] + made[..., :-1, 2:]) / 2, rtol=0, atol=1e-5)
         for given, name in ((lq, "lq"), (key, "key"), (following, "following")):
             assert torch.equal(given, batch[name][:, frame])
         # What lies at p lay at p + (3, -2): 3 to the right, 2 above.

@@ -9,12 +9,12 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from archs.keyframe_flow_arch import KeyframeFlowNet, VividKeyframeFlowNet
+from archs.keyframe_flow_arch import AHEAD, KeyframeFlowNet, VividKeyframeFlowNet
 from keyframes_gan.restorers import keyframes_lite
 from keyframes_gan.restorers.flow_guided import FlowGuided
 from keyframes_gan.types import FaceClip, Image, Reference
 
-SIZE, FRAMES = 64, 6
+SIZE, FRAMES = 64, 12
 BLOCKS = "[1, 1, 1]"
 
 
@@ -33,11 +33,11 @@ def crops(sharp: Image) -> Image:
     return (moved + marks).clip(0, 255).astype(np.uint8)
 
 
-def clip(crops: Image, begin: int, end: int, *, ahead: bool = False, references: tuple[Reference | None, ...] = ()) -> FaceClip:
+def clip(crops: Image, begin: int, end: int, *, ahead: int = 0, references: tuple[Reference | None, ...] = ()) -> FaceClip:
     count = end - begin + ahead
     empty = np.zeros((count, 68, 2), np.float32)
     matrices = np.tile(np.eye(2, 3), (count, 1, 1))
-    return FaceClip(0, begin, crops[begin : end + ahead], matrices, empty, references, ahead=int(ahead))
+    return FaceClip(0, begin, crops[begin : end + ahead], matrices, empty, references, ahead=ahead)
 
 
 def stored(net: torch.nn.Module, path: Path, kind: str, extra: str = "") -> str:
@@ -51,6 +51,7 @@ def faithful(tmp_path: Path) -> str:
     torch.manual_seed(0)
     net = KeyframeFlowNet((8, 12, 16), (1, 1, 1))
     torch.nn.init.normal_(net.tail.weight, std=0.01)
+    torch.nn.init.normal_(net.recall.weight, std=0.05)
     return stored(net, tmp_path / "faithful.safetensors", "KeyframeFlowNet")
 
 
@@ -74,18 +75,22 @@ def test_cut_anywhere_the_result_is_the_same(faithful: str, crops: Image) -> Non
     restorer = build(faithful)
     whole = restorer.restore(clip(crops, 0, FRAMES), restorer.start(0))
     state = restorer.start(0)
-    parts = [restorer.restore(clip(crops, *cut, ahead=cut[1] < FRAMES), state) for cut in ((0, 1), (1, 4), (4, 6))]
-    assert np.array_equal(np.concatenate([parts[0][:1], parts[1][:3], parts[2]]), whole)
-    cold = restorer.restore(clip(crops, 4, 6), restorer.start(0))
-    assert not np.array_equal(cold, whole[4:])
+    cuts = ((0, 1), (1, 4), (4, 8), (8, 12))
+    parts = [restorer.restore(clip(crops, *cut, ahead=min(AHEAD, FRAMES - cut[1])), state)[: cut[1] - cut[0]] for cut in cuts]
+    assert np.array_equal(np.concatenate(parts), whole)
+    cold = restorer.restore(clip(crops, 8, 12), restorer.start(0))
+    assert not np.array_equal(cold, whole[8:])
 
 
-def test_frames_ahead_are_seen_and_left_as_they_are(faithful: str, crops: Image) -> None:
+@pytest.mark.parametrize("ahead", [1, AHEAD])
+def test_frames_ahead_are_seen_and_left_as_they_are(faithful: str, crops: Image, ahead: int) -> None:
+    """A frame sees `AHEAD` after it: of 7, those that lack some are the last ones."""
     restorer = build(faithful)
-    seen, unseen = (restorer.restore(clip(crops, 0, 3, ahead=ahead), restorer.start(0)) for ahead in (True, False))
-    assert np.array_equal(seen[3], crops[3])
-    assert np.array_equal(seen[:2], unseen[:2])
-    assert not np.array_equal(seen[2], unseen[2])
+    seen, unseen = (restorer.restore(clip(crops, 0, 7, ahead=given), restorer.start(0)) for given in (ahead, 0))
+    assert np.array_equal(seen[7:], crops[7 : 7 + ahead])
+    same = 7 - AHEAD
+    assert np.array_equal(seen[:same], unseen[:same])
+    assert not np.array_equal(seen[same], unseen[same])
 
 
 def test_a_key_frame_helps_and_one_that_knows_nothing_better_is_none(faithful: str, crops: Image, sharp: Image) -> None:
@@ -110,4 +115,4 @@ def test_vivid_pictures_do_not_go_on(faithful: str, vivid: str, crops: Image) ->
     assert (np.abs(first.astype(int) - second).reshape(5, -1).max(axis=1) > 5).all()
     assert states[0].past is not None
     assert states[1].past is not None
-    torch.testing.assert_close(states[1].past.restored, states[0].past.restored, rtol=0, atol=1e-5)
+    torch.testing.assert_close(states[1].past.made.faithful, states[0].past.made.faithful, rtol=0, atol=1e-5)
