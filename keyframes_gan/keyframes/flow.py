@@ -67,10 +67,9 @@ class FlowGuides:
         here, there = _grey(crop), _grey(shown)
         field, back = self._between(here, there), self._between(there, here)
         guide = np.zeros((*crop.shape[:2], KEY_CHANNELS), np.float32)
-        picture = moved(key.picture, field).astype(np.float32)
         if key.compressed is not None:
-            guide[..., :3] = moved(key.picture.astype(np.float32) - key.compressed, field) * UNIT
-        guide[..., 3:6] = (picture - crop) * UNIT
+            guide[..., :3] = moved(_difference(key.picture, key.compressed), field)
+        guide[..., 3:6] = _difference(moved(key.picture, field), crop)
         guide[..., 6] = trust(field, back)
         return guide
 
@@ -83,7 +82,7 @@ class FlowGuides:
         """
         guide = np.zeros((*crop.shape[:2], NEXT_CHANNELS), np.float32)
         for start, frame in zip(range(0, NEXT_CHANNELS, NEXT_CHANNELS // AHEAD), frames, strict=False):
-            guide[..., start : start + 3] = (moved(frame, self.flow(crop, frame)).astype(np.float32) - crop) * UNIT
+            guide[..., start : start + 3] = _difference(moved(frame, self.flow(crop, frame)), crop)
             guide[..., start + 3] = 1
         return guide
 
@@ -98,6 +97,11 @@ def trust(field: FloatArray, back: FloatArray) -> FloatArray:
     """Return how far going there by `field` and returning by `back` leads home: float32 (H, W), 1 for exactly, falling to 0."""
     missed = np.square(field + moved(back, field)).sum(axis=2)
     return np.asarray(np.exp(missed * np.float32(-1 / TRUST_PX2)), np.float32)
+
+
+def _difference(picture: npt.NDArray[np.uint8], other: npt.NDArray[np.uint8]) -> FloatArray:
+    """Return `picture` minus `other`, both uint8, in units of 255."""
+    return np.asarray(cv2.subtract(picture, other, dtype=cv2.CV_32F), np.float32) * UNIT
 
 
 def _grey(picture: Image) -> npt.NDArray[np.uint8]:

@@ -88,7 +88,7 @@ class FlowGuided:
     def _one(self, crop: Image, guide: _Guides, past: Past | None) -> Made:
         """Return what is made of a frame, (1, C, S, S)."""
         compressed = self._tensor(crop) / 255
-        key = compressed.new_zeros(1, KEY_CHANNELS, *crop.shape[:2]) if guide.key is None else self._tensor(guide.key)
+        key = self._tensor(np.zeros((*crop.shape[:2], KEY_CHANNELS), np.float32) if guide.key is None else guide.key)
         known = None
         if guide.flow is not None and past is not None:
             known = carried(past.made, self._tensor(past.crop) / 255, compressed, self._tensor(guide.flow))

@@ -6,11 +6,13 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.nn.functional as F
 import yaml
 from torch.utils.flop_counter import FlopCounterMode
 
 from archs.flow import warp
 from archs.keyframe_flow_arch import (
+    AHEAD,
     DETAIL_PREFIX,
     KEY_CHANNELS,
     NEXT_CHANNELS,
@@ -100,6 +102,18 @@ def test_any_multiple_of_8_keeps_its_size(size: tuple[int, int]) -> None:
     assert out.faithful.shape == given[0].shape
     assert out.features.shape == (1, FEATURES, size[0] // 2, size[1] // 2)
     assert all(torch.isfinite(one).all() for one in out)
+
+
+@torch.no_grad()
+def test_it_enters_as_by_unshuffled_pixels_with_differences_four_times_as_large() -> None:
+    net, (compressed, key, past, features, following) = awake(), inputs()
+    gains = torch.tensor([1.0] * 3 + 2 * ([4.0] * 6 + [1.0]) + AHEAD * [4.0, 4.0, 4.0, 1.0]).view(-1, 1, 1)
+    seen = torch.cat((compressed - 0.5, key, past, following), dim=1) * gains
+    entered: list[torch.Tensor] = []
+    net.fine_down.register_forward_pre_hook(lambda _module, given: entered.append(given[0]))
+    run(net, (compressed, key, past, features, following))
+    expected = net.enter(F.pixel_unshuffle(seen, 2)) + net.recall(features)
+    torch.testing.assert_close(entered[0], F.leaky_relu(expected, 0.1), rtol=0, atol=1e-5)
 
 
 @torch.no_grad()
