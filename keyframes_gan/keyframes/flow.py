@@ -101,7 +101,7 @@ def trust(field: FloatArray, back: FloatArray) -> FloatArray:
 
 def _difference(picture: npt.NDArray[np.uint8], other: npt.NDArray[np.uint8]) -> FloatArray:
     """Return `picture` minus `other`, both uint8, in units of 255."""
-    return np.asarray(cv2.subtract(picture, other, dtype=cv2.CV_32F), np.float32) * UNIT
+    return np.asarray(cv2.subtract(picture, other, dtype=cv2.CV_32F) * UNIT, np.float32)
 
 
 def _grey(picture: Image) -> npt.NDArray[np.uint8]:
