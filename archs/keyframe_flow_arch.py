@@ -202,12 +202,18 @@ class VividKeyframeFlowNet(KeyframeFlowNet):
         widths: as for `KeyframeFlowNet`.
         blocks: likewise.
         detail_blocks: residual blocks of the second picture.
+        detail_share: so much of its details is shown, from 0 (the faithful picture) to 1.
     """
 
     def __init__(
-        self, widths: tuple[int, int, int] = (32, 64, 96), blocks: tuple[int, int, int] = (0, 2, 4), detail_blocks: int = 2
+        self,
+        widths: tuple[int, int, int] = (32, 64, 96),
+        blocks: tuple[int, int, int] = (0, 2, 4),
+        detail_blocks: int = 2,
+        detail_share: float = 1.0,
     ) -> None:
         super().__init__(widths, blocks)
+        self.detail_share = detail_share
         self.detail = nn.Sequential(*(ResidualBlock(widths[0]) for _ in range(detail_blocks)))
         self.detail_tail = nn.Conv2d(widths[0], 3 * UNSHUFFLE**2, 3, padding=1)
         nn.init.zeros_(self.detail_tail.weight)
@@ -217,7 +223,7 @@ class VividKeyframeFlowNet(KeyframeFlowNet):
         """Restore `compressed`, given as to `KeyframeFlowNet`; the vivid picture is the one to be shown."""
         faithful, _, seen = super().forward(compressed, key, known, following)
         detail = F.pixel_shuffle(self.detail_tail(self.detail(seen)), UNSHUFFLE).float()
-        return Made(faithful, faithful + RESIDUAL_GAIN * detail, seen)
+        return Made(faithful, faithful + self.detail_share * RESIDUAL_GAIN * detail, seen)
 
 
 def carried(made: Made, before: Tensor, compressed: Tensor, flow: Tensor) -> Known:

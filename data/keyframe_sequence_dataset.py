@@ -175,18 +175,21 @@ class KeyframeSequenceDataset(Dataset[dict[str, Any]]):
 
 def turned(run: FloatArray, mirrored: bool, upset: bool, transposed: bool) -> FloatArray:
     """Return a run (T, H, W, all of `PARTS`) mirrored, upside down, and with rows for columns, flow included."""
+    signs = np.ones(CHANNELS, np.float32)
     if mirrored:
-        run = run[:, :, ::-1] * FLIPPED_X
+        run, signs = run[:, :, ::-1], signs * FLIPPED_X
     if upset:
-        run = run[:, ::-1] * FLIPPED_Y
-    if transposed:
-        run = run.transpose(0, 2, 1, 3)[..., SWAPPED]
-    return run
+        run, signs = run[:, ::-1], signs * FLIPPED_Y
+    run = run * signs
+    return run.transpose(0, 2, 1, 3)[..., SWAPPED] if transposed else run
 
 
 def recoloured(run: FloatArray, matrix: FloatArray, added: float) -> FloatArray:
     """Return a run (T, H, W, all of `PARTS`) whose pictures p are `matrix` (p - 1/2) + 1/2 + `added`; differences change alike."""
-    changed = run.copy()
-    for start, grey, light in ((0, HALF, added), (3, HALF, added), *((start, 0.0, 0.0) for start in DIFFERENCES)):
-        changed[..., start : start + 3] = (run[..., start : start + 3] - grey) @ matrix.T + (grey + light)
+    mixed, lifted = np.eye(CHANNELS, dtype=np.float32), np.zeros(CHANNELS, np.float32)
+    for start in (0, 3, *DIFFERENCES):
+        mixed[start : start + 3, start : start + 3] = matrix.T
+    lifted[:3] = lifted[3:6] = HALF + added - HALF * matrix.sum(axis=1)
+    changed = run @ mixed
+    changed += lifted
     return changed

@@ -37,6 +37,7 @@ class VividKeyframeFlowNet(Section):
     widths: Annotated[list[Positive], Field(min_length=3, max_length=3)] | None = None
     blocks: Annotated[list[Count], Field(min_length=3, max_length=3)] | None = None
     detail_blocks: Count | None = None
+    detail_share: Fraction | None = None
 
 
 class DMSASFFNet(Section):

@@ -200,10 +200,10 @@ def test_shapes_that_do_not_fit_are_named(change: dict[str, tuple[int, ...]], wo
         run(awake(), tuple(torch.zeros(shape) for shape in shapes.values()))
 
 
-def vivid_of(net: KeyframeFlowNet) -> VividKeyframeFlowNet:
-    """`net` with details that are not nothing."""
+def vivid_of(net: KeyframeFlowNet, share: float = 1.0) -> VividKeyframeFlowNet:
+    """`net` with details that are not nothing, of which so much is shown."""
     torch.manual_seed(1)
-    made = VividKeyframeFlowNet((8, 12, 16), (1, 1, 1), 1)
+    made = VividKeyframeFlowNet((8, 12, 16), (1, 1, 1), 1, share)
     missing, unexpected = made.load_state_dict(net.state_dict(), strict=False)
     assert not unexpected
     assert {name.startswith(DETAIL_PREFIX) for name in missing} == {True}
@@ -218,6 +218,9 @@ def test_the_vivid_network_makes_the_faithful_picture_and_another() -> None:
     torch.testing.assert_close(crisp.faithful, plain.faithful, rtol=0, atol=1e-6)
     torch.testing.assert_close(crisp.features, plain.features, rtol=0, atol=1e-6)
     assert (crisp.shown - crisp.faithful).abs().max() > 1e-3
+    part = run(vivid_of(net, 0.25), given)
+    torch.testing.assert_close(part.shown, torch.lerp(crisp.faithful, crisp.shown, 0.25), rtol=0, atol=1e-6)
+    torch.testing.assert_close(part.faithful, plain.faithful, rtol=0, atol=1e-6)
     same = run(VividKeyframeFlowNet((8, 12, 16), (1, 1, 1)), given)
     assert torch.equal(same.shown, same.faithful)
 
