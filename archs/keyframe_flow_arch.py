@@ -39,6 +39,7 @@ GAINS = (1.0,) * 3 + 2 * ((DIFFERENCE_GAIN,) * 6 + (1.0,)) + AHEAD * ((DIFFERENC
 RESIDUAL_GAIN = 0.1
 """The network's own correction in units of its last convolution."""
 GATES = 2
+BINOMIAL = (1.0, 4.0, 6.0, 4.0, 1.0)
 DETAIL_PREFIX = "detail"
 """Weights of a VividKeyframeFlowNet that a KeyframeFlowNet does not have begin with this."""
 
@@ -196,7 +197,9 @@ class KeyframeFlowNet(nn.Module):
 class VividKeyframeFlowNet(KeyframeFlowNet):
     """A KeyframeFlowNet that makes a second, crisper picture from the same features.
 
-    Only the first goes on to later frames, so that invented detail never feeds on itself. At its initialisation both pictures are the same.
+    What it adds is grey and fine: no colour, and nothing that a small blur would leave, so that a face's forms and shades stay those of
+    the faithful picture. Only that one goes on to later frames, so that invented detail never feeds on itself. At its initialisation both
+    pictures are the same.
 
     Args:
         widths: as for `KeyframeFlowNet`.
@@ -215,7 +218,7 @@ class VividKeyframeFlowNet(KeyframeFlowNet):
         super().__init__(widths, blocks)
         self.detail_share = detail_share
         self.detail = nn.Sequential(*(ResidualBlock(widths[0]) for _ in range(detail_blocks)))
-        self.detail_tail = nn.Conv2d(widths[0], 3 * UNSHUFFLE**2, 3, padding=1)
+        self.detail_tail = nn.Conv2d(widths[0], UNSHUFFLE**2, 3, padding=1)
         nn.init.zeros_(self.detail_tail.weight)
         nn.init.zeros_(self.detail_tail.bias)  # type: ignore[arg-type]
 
@@ -223,7 +226,7 @@ class VividKeyframeFlowNet(KeyframeFlowNet):
         """Restore `compressed`, given as to `KeyframeFlowNet`; the vivid picture is the one to be shown."""
         faithful, _, seen = super().forward(compressed, key, known, following)
         detail = F.pixel_shuffle(self.detail_tail(self.detail(seen)), UNSHUFFLE).float()
-        return Made(faithful, faithful + self.detail_share * RESIDUAL_GAIN * detail, seen)
+        return Made(faithful, faithful + self.detail_share * RESIDUAL_GAIN * (detail - _blurred(detail)), seen)
 
 
 def carried(made: Made, before: Tensor, compressed: Tensor, flow: Tensor) -> Known:
@@ -238,6 +241,13 @@ def carried(made: Made, before: Tensor, compressed: Tensor, flow: Tensor) -> Kno
     moved = warp(_joined((made.faithful - before, made.faithful)), flow, outside="border")
     past = _joined((moved[:, :3], moved[:, 3:] - compressed, torch.ones_like(moved[:, :1])))
     return Known(past, warp(made.features.float(), F.avg_pool2d(flow, UNSHUFFLE) / UNSHUFFLE, outside="border"))
+
+
+def _blurred(picture: Tensor) -> Tensor:
+    """Return a picture (N, 1, H, W) after a binomial filter of 5x5 taps, about a Gaussian of one pixel; the border is repeated."""
+    row = picture.new_tensor(BINOMIAL).view(1, 1, 1, -1) / sum(BINOMIAL)
+    across = F.conv2d(F.pad(picture, (2, 2, 2, 2), mode="replicate"), row)
+    return F.conv2d(across, row.transpose(2, 3))
 
 
 def _joined(pictures: Sequence[Tensor]) -> Tensor:

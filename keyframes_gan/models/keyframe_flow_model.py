@@ -8,14 +8,28 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from archs.keyframe_flow_arch import DETAIL_PREFIX, Made, VividKeyframeFlowNet, carried
+from archs.keyframe_flow_arch import DETAIL_PREFIX, KeyframeFlowNet, Made, ResidualBlock, VividKeyframeFlowNet, carried
 from keyframes_gan.models.adversarial import AdversarialModel, Terms
 from keyframes_gan.models.base import Batch
 from keyframes_gan.models.validation import Shown, image_of
+from keyframes_gan.registry import get_root_logger
 
 
 class KeyframeFlowModel(AdversarialModel):
     """Trains a KeyframeFlowNet on runs (N, T, C, H, W) of `data.keyframe_sequence_dataset`; discriminators see single frames."""
+
+    def adapt(self, label: str, net: nn.Module, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return the generator's weights; residual blocks that `state` has not, of a smaller network, begin as ones that change nothing."""
+        if not isinstance(net, KeyframeFlowNet):
+            return state
+        blocks = {name: block for name, block in net.named_modules() if isinstance(block, ResidualBlock)}
+        new = {name: block for name, block in blocks.items() if f"{name}.conv1.weight" not in state}
+        for block in new.values():
+            nn.init.zeros_(block.conv2.weight)
+        if new:
+            get_root_logger().info("network_g: %d of %d residual blocks are new", len(new), len(blocks))
+        begun = tuple(f"{name}." for name in new)
+        return {**{name: value for name, value in net.state_dict().items() if name.startswith(begun)}, **state}
 
     def restore(self, net: nn.Module, batch: Batch) -> Tensor:
         """Restore runs frame by frame: float32 (N, T, 3, H, W), not clamped."""

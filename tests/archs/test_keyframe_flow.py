@@ -225,6 +225,17 @@ def test_the_vivid_network_makes_the_faithful_picture_and_another() -> None:
     assert torch.equal(same.shown, same.faithful)
 
 
+@torch.no_grad()
+def test_details_are_grey_and_no_even_shade() -> None:
+    net, given = vivid_of(awake()), inputs()
+    made = run(net, given)
+    detail = made.shown - made.faithful
+    torch.testing.assert_close(detail, detail[:, :1].expand_as(detail), rtol=0, atol=1e-6)
+    assert detail.abs().max() > 1e-3
+    net.detail_tail.bias.add_(5.0)
+    torch.testing.assert_close(run(net, given).shown, made.shown, rtol=0, atol=1e-5)
+
+
 def test_only_details_make_pictures_vivid() -> None:
     net, given = vivid_of(awake()), inputs()
     made = run(net, given)

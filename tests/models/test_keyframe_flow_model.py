@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from archs.keyframe_flow_arch import KEY_CHANNELS, NEXT_CHANNELS, Known, Made
+from keyframes_gan.errors import WeightsError
 from keyframes_gan.models.keyframe_flow_model import KeyframeFlowModel, VividFlowModel
 
 SMALL = {"type": "KeyframeFlowNet", "widths": [8, 8, 8], "blocks": [0, 1, 1]}
@@ -162,6 +163,20 @@ def test_a_discriminator_judges_single_frames(build: Build, step: Callable[..., 
     assert set(sizes) == {(2 * FRAMES, 3, SIZE, SIZE)}
     assert any(not torch.equal(value, generator[name]) for name, value in weights(model.net_g).items())
     assert any(not torch.equal(value, judge[name]) for name, value in weights(model.net_d).items())
+
+
+def test_weights_of_a_smaller_network_begin_a_larger_one(build: Build, make: Callable[..., Any], tmp_path: Path) -> None:
+    small = build()
+    torch.nn.init.normal_(small.net_g.tail.weight, std=0.05)
+    source = tmp_path / "small.pth"
+    torch.save({"params": small.net_g.state_dict()}, source)
+    large = make("KeyframeFlowModel", SMALL | {"blocks": [2, 1, 3]}, path={"pretrain_network_g": str(source)})
+    assert len(large.net_g.state_dict()) > len(small.net_g.state_dict())
+    small.feed_data(data())
+    with torch.no_grad():
+        torch.testing.assert_close(large.restore(large.net_g, small.batch), small.restore(small.net_g, small.batch), rtol=0, atol=1e-5)
+    with pytest.raises(WeightsError, match="4 extra: coarse"):
+        make("KeyframeFlowModel", SMALL | {"blocks": [0, 1, 0]}, path={"pretrain_network_g": str(source)})
 
 
 @pytest.fixture
