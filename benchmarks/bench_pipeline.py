@@ -29,7 +29,7 @@ sys.path.insert(0, str(ROOT))
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
 
-from archs.keyframe_flow_arch import AHEAD, KEY_CHANNELS, KeyframeFlowNet, Made, carried  # noqa: E402
+from archs.keyframe_flow_arch import AHEAD, KEY_CHANNELS, Made, carried  # noqa: E402
 from benchmarks.record import circumstances, write  # noqa: E402
 from keyframes_gan import weights  # noqa: E402
 from keyframes_gan.faces import align, detectors  # noqa: E402
@@ -38,6 +38,7 @@ from keyframes_gan.keyframes.flow import FlowGuides  # noqa: E402
 from keyframes_gan.pipeline.settings import Settings  # noqa: E402
 from keyframes_gan.pipeline.stream import restore_video  # noqa: E402
 from keyframes_gan.portrait import portrait_clip  # noqa: E402
+from keyframes_gan.restorers.keyframes_lite import flow_network  # noqa: E402
 from keyframes_gan.types import CROP_SIZES, Image  # noqa: E402
 from keyframes_gan.video.compress import encode_frames  # noqa: E402
 from keyframes_gan.video.read import VideoReader  # noqa: E402
@@ -63,8 +64,7 @@ class PlainMethod:
     """The same network without the pipeline's care: every frame by itself, in float32, contiguous, pasted over the whole picture."""
 
     def __init__(self) -> None:
-        self.network = KeyframeFlowNet(**weights.kwargs_of("keyframes_lite", "KeyframeFlowNet")).eval()
-        weights.load_into(self.network, weights.load_state("keyframes_lite"), name="keyframes_lite")
+        self.network = flow_network("keyframes_lite", weights.load_state("keyframes_lite")).eval()
         self.detector, self.landmarker, self.guides = detectors.find("dlib-hog")(), Landmarker(), FlowGuides()
         self.past: tuple[Image, Made] | None = None
 

@@ -19,7 +19,10 @@ class KeyframeFlowModel(AdversarialModel):
     """Trains a KeyframeFlowNet on runs (N, T, C, H, W) of `data.keyframe_sequence_dataset`; discriminators see single frames."""
 
     def adapt(self, label: str, net: nn.Module, state: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Return the generator's weights; residual blocks that `state` has not, of a smaller network, begin as ones that change nothing."""
+        """Return the generator's weights, without the details of a VividKeyframeFlowNet.
+
+        Residual blocks that `state` has not, of a smaller network, begin as ones that change nothing.
+        """
         if not isinstance(net, KeyframeFlowNet):
             return state
         blocks = {name: block for name, block in net.named_modules() if isinstance(block, ResidualBlock)}
@@ -29,7 +32,8 @@ class KeyframeFlowModel(AdversarialModel):
         if new:
             get_root_logger().info("network_g: %d of %d residual blocks are new", len(new), len(blocks))
         begun = tuple(f"{name}." for name in new)
-        return {**{name: value for name, value in net.state_dict().items() if name.startswith(begun)}, **state}
+        own = {name: value for name, value in net.state_dict().items() if name.startswith(begun)}
+        return {**own, **{name: value for name, value in state.items() if not name.startswith(DETAIL_PREFIX)}}
 
     def restore(self, net: nn.Module, batch: Batch) -> Tensor:
         """Restore runs frame by frame: float32 (N, T, 3, H, W), not clamped."""

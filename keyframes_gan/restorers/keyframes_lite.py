@@ -62,8 +62,17 @@ def create(*, device: str = "auto", precision: str = "auto", weights: str | None
         plain = DMSASFFNetLite(**weights_store.kwargs_of(source, "DMSASFFNetLite"))
         weights_store.load_into(plain, state, name=source)
         return ReferenceGuided(plain, _forward, PLAIN_SPEC, device=chosen_device, precision=choose_precision(precision))
+    return FlowGuided(flow_network(source, state), SPEC, device=chosen_device, precision=quick_precision(precision, chosen_device))
+
+
+def flow_network(source: str, state: dict[str, torch.Tensor]) -> KeyframeFlowNet:
+    """Return the network for `state`, the weights of `source` (a manifest name or a file), on the CPU in float32.
+
+    Raises:
+        WeightsError: the weights are of another network.
+    """
     vivid = any(name.startswith(DETAIL_PREFIX) for name in state)
     kind = VividKeyframeFlowNet if vivid else KeyframeFlowNet
     network = kind(**weights_store.kwargs_of(source, kind.__name__))
     weights_store.load_into(network, state, name=source)
-    return FlowGuided(network, SPEC, device=chosen_device, precision=quick_precision(precision, chosen_device))
+    return network

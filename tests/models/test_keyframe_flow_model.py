@@ -219,6 +219,8 @@ def test_a_stored_vivid_network_is_loaded_with_its_details(
     torch.save({"params": vivid.net_g.state_dict()}, source)
     again = make("VividFlowModel", VIVID, path={"pretrain_network_g": str(source)})
     assert all(torch.equal(value, weights(vivid.net_g)[name]) for name, value in weights(again.net_g).items())
+    faithful = make("KeyframeFlowModel", SMALL, path={"pretrain_network_g": str(source)})
+    assert all(torch.equal(value, weights(vivid.net_g)[name]) for name, value in weights(faithful.net_g).items())
 
 
 def test_validation_scores_every_frame_of_whole_runs(build: Build, tmp_path: Path) -> None:
