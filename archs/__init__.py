@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 ARCHS: dict[str, str] = {
     "BiSeNet": "archs.bisenet_arch",
+    "ContrastDiscriminator": "archs.discriminator_arch",
     "DISTS": "archs.dists_arch",
     "Discriminator3D": "archs.discriminator3d_arch",
     "DMSASFFNet": "archs.dmsasff_arch",

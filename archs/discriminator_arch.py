@@ -1,10 +1,11 @@
-"""Discriminators of Keyframes-GAN (Agnolucci et al., IEEE TMM 2023): multi-scale patches, and the earlier VGG style.
+"""Discriminators of Keyframes-GAN (Agnolucci et al., IEEE TMM 2023), multi-scale patches and the earlier VGG style; one of local contrast.
 
 Convention: pictures are float RGB in [0, 1], (N, 3, H, W). Scores are raw logits, unbounded.
 """
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -13,6 +14,11 @@ from archs.spectral import SpectralConv2d
 SLOPE = 0.2
 VGG_STYLE_SIZE = 256
 VGG_STYLE_HALVINGS = 6
+CONTRAST_WINDOW = 7
+CONTRAST_SIGMA = CONTRAST_WINDOW / 6
+STEADY = 1e-3
+"""Least variance, in squares of levels, under a root, whose slope at zero has no end."""
+GREY = (0.299, 0.587, 0.114)
 
 
 class PatchDiscriminator(nn.Module):
@@ -59,6 +65,57 @@ class MultiScaleDiscriminator(nn.Module):
                 picture = F.avg_pool2d(picture, 3, 2, 1, count_include_pad=False)
             scores.append(discriminator(picture))
         return scores
+
+
+class ContrastDiscriminator(nn.Module):
+    """Scores patches of a picture's local contrast: what is wrong with the grain of skin counts as much as what is wrong with an edge.
+
+    Spectral convolutions without normalisation layers, which would hide how strong the grain is.
+
+    Args:
+        base_ch: channels after the first convolution; doubled by every further one.
+        num_layers: halvings.
+    """
+
+    def __init__(self, base_ch: int = 32, num_layers: int = 2) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        width = 1
+        for level in range(num_layers + 1):
+            layers += [SpectralConv2d(width, base_ch * 2**level, 3, stride=2 if level else 1, padding=1), nn.LeakyReLU(SLOPE, inplace=True)]
+            width = base_ch * 2**level
+        self.model = nn.Sequential(*layers)
+        self.score_out = nn.Conv2d(width, 1, 3, padding=1)
+
+    def forward(self, picture: Tensor) -> Tensor:
+        """Map (N, 3, H, W) in [0, 1], H and W at least 7, to scores (N, 1, H', W')."""
+        with torch.autocast(picture.device.type, enabled=False):
+            contrast = local_contrast(picture.float())
+        scores: Tensor = self.score_out(self.model(contrast))
+        return scores
+
+
+def local_contrast(picture: Tensor) -> Tensor:
+    """Return how far each grey value is from those around it, in their standard deviations (plus one level of 255).
+
+    The mean-subtracted contrast-normalised values of BRISQUE (Mittal et al., IEEE TIP 2012), after Ruderman (Network, 1994): windows of
+    7x7 pixels, weighted by a Gaussian. Of grey values of BT.601, without a border.
+
+    Args:
+        picture: float32 (N, 3, H, W) in [0, 1], H and W at least 7.
+
+    Returns:
+        (N, 1, H - 6, W - 6), zero where a picture is even.
+    """
+    grey = 255 * (picture * picture.new_tensor(GREY).view(1, 3, 1, 1)).sum(dim=1, keepdim=True)
+    places = torch.arange(CONTRAST_WINDOW, device=picture.device, dtype=picture.dtype) - CONTRAST_WINDOW // 2
+    row = torch.softmax(-(places**2) / (2 * CONTRAST_SIGMA**2), dim=0).view(1, 1, 1, -1)
+    rim = CONTRAST_WINDOW // 2
+    centre = grey[..., rim:-rim, rim:-rim]
+    mean = F.conv2d(F.conv2d(grey, row), row.transpose(2, 3))
+    level = grey.mean(dim=(2, 3), keepdim=True)
+    variance = F.conv2d(F.conv2d((grey - level) ** 2, row), row.transpose(2, 3)) - (mean - level) ** 2
+    return (centre - mean) / (variance.clamp(min=STEADY).sqrt() + 1)
 
 
 class VGGStyleDiscriminator256(nn.Module):

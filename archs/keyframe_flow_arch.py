@@ -39,7 +39,7 @@ GAINS = (1.0,) * 3 + 2 * ((DIFFERENCE_GAIN,) * 6 + (1.0,)) + AHEAD * ((DIFFERENC
 RESIDUAL_GAIN = 0.1
 """The network's own correction in units of its last convolution."""
 GATES = 2
-BINOMIAL = (1.0, 4.0, 6.0, 4.0, 1.0)
+BINOMIAL = (1.0, 2.0, 1.0)
 DETAIL_PREFIX = "detail"
 """Weights of a VividKeyframeFlowNet that a KeyframeFlowNet does not have begin with this."""
 
@@ -244,9 +244,9 @@ def carried(made: Made, before: Tensor, compressed: Tensor, flow: Tensor) -> Kno
 
 
 def _blurred(picture: Tensor) -> Tensor:
-    """Return a picture (N, 1, H, W) after a binomial filter of 5x5 taps, about a Gaussian of one pixel; the border is repeated."""
+    """Return a picture (N, 1, H, W) after a binomial filter of 3x3 taps, about a Gaussian of 0.7 pixels; the border is repeated."""
     row = picture.new_tensor(BINOMIAL).view(1, 1, 1, -1) / sum(BINOMIAL)
-    across = F.conv2d(F.pad(picture, (2, 2, 2, 2), mode="replicate"), row)
+    across = F.conv2d(F.pad(picture, (1, 1, 1, 1), mode="replicate"), row)
     return F.conv2d(across, row.transpose(2, 3))
 
 

@@ -251,7 +251,8 @@ class RestorerSpec:
     it is the later clip that restores them, and the earlier one only looks at them (`FaceClip.ahead`).
     `residual`: what counts is the difference between restored and given crop; it is then the difference that is warped back and
     added to the frame, so that an unchanged crop leaves the frame bit-exact instead of blurred by two resamplings.
-    `template`: how faces lie in the crops it was trained on, a template of `keyframes_gan.faces.align`.
+    `template`: how faces lie in the crops that it is given, a template of `keyframes_gan.faces.align`; with `any_template` others serve
+    too, such as those that `preprocessing.py` cuts.
     `stream_keys`: the stream's own key frames serve as references where there are no better ones.
     `blend` and, for images, `photo_blend` (how faces are blended in), `tracking` and `min_identity` (how alike a restored face must be to
     its input, 0 to 1; 0 for no matter) hold where the user asks for nothing else.
@@ -267,6 +268,7 @@ class RestorerSpec:
     licence: str
     residual: bool = False
     template: Template = "eyes"
+    any_template: bool = False
     looks_ahead: bool = False
     stream_keys: bool = True
     blend: Blend = "feather"

@@ -266,18 +266,16 @@ def test_presets_are_sets_of_weights(portrait_video: Path, tmp_path: Path, monke
         raise UserError
 
     monkeypatch.setattr(restorers, "find", find)
-    assert door("-i", portrait_video, "-o", tmp_path / "out.mp4", "--preset", "faithful") == 2
-    assert asked == ["keyframes_lite"]
-    rows = {"keyframes_lite": weights.entry("keyframes_lite")}
-    monkeypatch.setattr(weights, "entries", lambda: rows)
-    assert door("-i", portrait_video, "-o", tmp_path / "out.mp4", "--preset", "vivid") == 2
-    assert (
-        "expected weights 'keyframes_lite_vivid' in pretrained_models/manifest.yml, got none; use --preset faithful"
-        in capsys.readouterr().err
-    )
-    rows["keyframes_lite_vivid"] = rows["keyframes_lite"]
-    assert door("-i", portrait_video, "-o", tmp_path / "out.mp4", "--preset", "vivid") == 2
+    for preset in ("faithful", "vivid"):
+        assert door("-i", portrait_video, "-o", tmp_path / "out.mp4", "--preset", preset) == 2
     assert asked == ["keyframes_lite", "keyframes_lite_vivid"]
+    faithful, vivid = (weights.entry(name) for name in asked)
+    assert faithful.kwargs["detail_share"] < vivid.kwargs["detail_share"]
+    capsys.readouterr()
+    monkeypatch.setattr(weights, "entries", lambda: {"keyframes_lite": faithful})
+    assert door("-i", portrait_video, "-o", tmp_path / "out.mp4", "--preset", "vivid") == 2
+    words = "expected weights 'keyframes_lite_vivid' in pretrained_models/manifest.yml, got none; use --preset faithful"
+    assert words in capsys.readouterr().err
 
 
 def test_help_lists_the_restorers(capsys: pytest.CaptureFixture[str]) -> None:

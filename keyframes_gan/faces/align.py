@@ -108,14 +108,7 @@ class CropSpec:
         return self._similarity(right - left, middle, distance)
 
     def _ffhq(self, points: npt.NDArray[np.float64]) -> Matrix:
-        source, target = five_points(points), np.array(FFHQ_POINTS, np.float64) * (self.size / FFHQ_SIZE)
-        source_middle, target_middle = source.mean(axis=0), target.mean(axis=0)
-        (x, y), (u, v) = (source - source_middle).T, (target - target_middle).T
-        along, across = float((x * u + y * v).sum()), float((y * u - x * v).sum())
-        if along == across == 0:
-            raise FaceError(ONE_SPOT)
-        linear = np.array([[along, across], [-across, along]], np.float64) / float((x * x + y * y).sum())
-        return np.column_stack([linear, target_middle - linear @ source_middle])
+        return similarity_between(five_points(points), np.array(FFHQ_POINTS, np.float64) * (self.size / FFHQ_SIZE))
 
     def _upright(self, points: npt.NDArray[np.float64]) -> Matrix:
         low, high = np.split(box_of(points).astype(np.float64), 2)
@@ -165,6 +158,22 @@ def box_of(points: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:
     centre = mean + BOX_RISE * spread * np.array([np.sin(angle), -np.cos(angle)])
     half = 0.5 * BOX_WIDTH * spread
     return np.concatenate([centre - half, centre + half]).astype(np.float32)
+
+
+def similarity_between(source: npt.NDArray[np.floating], target: npt.NDArray[np.floating]) -> Matrix:
+    """Return the float64 (2, 3) matrix that turns, scales and moves the points `source` as near to `target` as can be, both (N, 2).
+
+    Raises:
+        FaceError: the points of one are all on one spot.
+    """
+    source, target = np.asarray(source, np.float64), np.asarray(target, np.float64)
+    source_middle, target_middle = source.mean(axis=0), target.mean(axis=0)
+    (x, y), (u, v) = (source - source_middle).T, (target - target_middle).T
+    along, across = float((x * u + y * v).sum()), float((y * u - x * v).sum())
+    if along == across == 0:
+        raise FaceError(ONE_SPOT)
+    linear = np.array([[along, across], [-across, along]], np.float64) / float((x * x + y * y).sum())
+    return np.column_stack([linear, target_middle - linear @ source_middle])
 
 
 def native_size(points: npt.NDArray[Any], sizes: Sequence[int], *, template: Template = "eyes") -> int:

@@ -65,6 +65,14 @@ class MultiScaleDiscriminator(Section):
     num_discriminators: Positive | None = None
 
 
+class ContrastDiscriminator(Section):
+    """`archs.discriminator_arch.ContrastDiscriminator`."""
+
+    type: Literal["ContrastDiscriminator"]
+    base_ch: Positive | None = None
+    num_layers: Positive | None = None
+
+
 class VQAutoEncoder(Section):
     """`archs.vqgan_arch.VQAutoEncoder`."""
 
@@ -174,13 +182,14 @@ class SRNet(Section):
 
 
 Generator = Annotated[DMSASFFNetLite | DMSASFFNet, Field(discriminator="type")]
-Discriminator = Annotated[MultiScaleDiscriminator | VGGStyleDiscriminator256, Field(discriminator="type")]
+Discriminator = Annotated[ContrastDiscriminator | MultiScaleDiscriminator | VGGStyleDiscriminator256, Field(discriminator="type")]
 ClipDiscriminator = Annotated[VQGANDiscriminator | Discriminator3D, Field(discriminator="type")]
 
 # type -> section.
 NETWORKS: dict[str, type[Section]] = {
     section.__name__: section
     for section in (
+        ContrastDiscriminator,
         DMSASFFNet,
         DMSASFFNetLite,
         Discriminator3D,

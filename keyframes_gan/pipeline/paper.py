@@ -127,7 +127,7 @@ def restore_preprocessed(base: Path, crf: int, settings: Settings, *, save_stage
         UserError: there are no preprocessed clips, the restorer cannot be built, or the results cannot be written.
     """
     restorer = build_restorer(settings)
-    if restorer.spec.template in ("ffhq", "upright"):
+    if restorer.spec.template in ("ffhq", "upright") and not restorer.spec.any_template:
         kind = restorer.spec.template.upper()
         msg = f"--restorer: expected one for crops as preprocessing.py cuts them, got {settings.restorer}, for {kind} crops; use -i and -o"
         raise UserError(msg)

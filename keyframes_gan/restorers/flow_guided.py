@@ -15,13 +15,17 @@ import numpy as np
 import torch
 
 from archs.keyframe_flow_arch import AHEAD, KEY_CHANNELS, Made, carried
-from keyframes_gan.keyframes.fit import fit
+from keyframes_gan.faces.align import crop, similarity_between, transform_points
 from keyframes_gan.keyframes.flow import FlowGuides, Key
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from keyframes_gan.types import FaceClip, FloatArray, Image, Reference, RestorerSpec
+    from keyframes_gan.types import FaceClip, FloatArray, Image, Matrix, Points, Reference, RestorerSpec
+
+FAR = 1 / 16
+"""A key frame's face that lies further from the face it serves than this part of the crop's side, at any landmark, is turned, scaled and
+moved onto it, so that the flow need not find that; one that is near keeps its pixels as they are."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +110,7 @@ class FlowGuided:
         work = [
             (
                 clip.crops[frame],
-                _key(clip.references[frame], size) if clip.references else None,
+                _key(clip.references[frame], clip.landmarks[frame], size) if clip.references else None,
                 clip.crops[frame - 1] if frame > frames.start else past,
                 clip.crops[frame + 1 : frame + 1 + AHEAD],
             )
@@ -131,11 +135,18 @@ class FlowGuided:
         return found
 
 
-def _key(reference: Reference | None, size: int) -> Key | None:
-    """Return a reference as a key frame at the crops' size; None when it is no better than what the stream shows anyway."""
+def _key(reference: Reference | None, landmarks: Points, size: int) -> Key | None:
+    """Return a reference as a key frame for a face with these landmarks; None when it is no better than what the stream shows anyway."""
     if reference is None:
         return None
-    fitted = fit(reference, size)
-    if fitted.compressed is not None and np.array_equal(fitted.picture, fitted.compressed):
+    if reference.compressed is not None and np.array_equal(reference.picture, reference.compressed):
         return None
-    return Key(fitted.picture, fitted.compressed)
+    matrix = similarity_between(reference.landmarks, landmarks)
+    if len(reference.picture) == size and _furthest(reference.landmarks, matrix) <= FAR * size:
+        return Key(reference.picture, reference.compressed)
+    return Key(crop(reference.picture, matrix, size), None if reference.compressed is None else crop(reference.compressed, matrix, size))
+
+
+def _furthest(points: Points, matrix: Matrix) -> float:
+    """Return how far the matrix moves the point that it moves most."""
+    return float(np.linalg.norm(transform_points(points, matrix) - points, axis=1).max())

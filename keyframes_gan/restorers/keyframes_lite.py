@@ -29,10 +29,12 @@ SPEC = RestorerSpec(
     needs_reference=False,
     licence="Apache-2.0",
     residual=True,
+    template="upright",
+    any_template=True,
     looks_ahead=True,
     stream_keys=False,
 )
-PLAIN_SPEC = replace(SPEC, clip_length=8, overlap=0, looks_ahead=False, stream_keys=True)
+PLAIN_SPEC = replace(SPEC, template="eyes", clip_length=8, overlap=0, looks_ahead=False, stream_keys=True)
 """For DMSASFFNetLite."""
 PLAIN_KEY = "picture_pyramid.enter.weight"
 """A key that only weights of DMSASFFNetLite have."""

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from archs.discriminator_arch import MultiScaleDiscriminator, VGGStyleDiscriminator256
+from archs.discriminator_arch import ContrastDiscriminator, MultiScaleDiscriminator, VGGStyleDiscriminator256, local_contrast
 from keyframes_gan import weights
 
 Made = Callable[..., Path]
@@ -61,11 +62,30 @@ def test_vgg_style_scores_equal_the_public_ones(parity_dir: Path, pictures: torc
         np.testing.assert_allclose(net(pictures).numpy(), stored["out"], rtol=0, atol=1e-5)
 
 
-def test_gradients_reach_the_picture_and_every_parameter() -> None:
+@torch.no_grad()
+def test_local_contrast_is_that_of_brisque() -> None:
+    picture = torch.rand(2, 3, 40, 56, generator=torch.Generator().manual_seed(0)) * torch.linspace(0.01, 1, 56)
+    window = cv2.getGaussianKernel(7, 7 / 6) @ cv2.getGaussianKernel(7, 7 / 6).T
+    for one, found in zip(picture, local_contrast(picture), strict=True):
+        grey = 255 * np.tensordot([0.299, 0.587, 0.114], one.double().numpy(), axes=1)
+        mean, square = cv2.filter2D(grey, -1, window), cv2.filter2D(grey**2, -1, window)
+        wanted = (grey - mean) / (np.sqrt(np.maximum(square - mean**2, 0)) + 1)
+        np.testing.assert_allclose(found[0].numpy(), wanted[3:-3, 3:-3], atol=2e-3)
+
+
+@torch.no_grad()
+def test_local_contrast_of_an_even_picture_is_nothing() -> None:
+    assert local_contrast(torch.full((1, 3, 16, 16), 0.7)).abs().max() < 1e-3
+    with torch.autocast("cpu", torch.bfloat16):
+        assert ContrastDiscriminator(base_ch=4)(torch.full((1, 3, 32, 40), 0.7)).shape == (1, 1, 7, 9)
+
+
+@pytest.mark.parametrize("net", [MultiScaleDiscriminator(base_ch=8, num_layers=2, num_discriminators=2), ContrastDiscriminator(base_ch=8)])
+def test_gradients_reach_the_picture_and_every_parameter(net: nn.Module) -> None:
     torch.manual_seed(0)
-    net = MultiScaleDiscriminator(base_ch=8, num_layers=2, num_discriminators=2)
     picture = torch.rand(2, 3, 32, 32, requires_grad=True)
-    sum(score.square().mean() for score in net(picture)).backward()
+    scores = net(picture)
+    sum(score.square().mean() for score in (scores if isinstance(scores, list) else [scores])).backward()
     assert picture.grad is not None
     for name, parameter in net.named_parameters():
         assert parameter.grad is not None, name

@@ -10,12 +10,14 @@ import torch
 from safetensors.torch import save_file
 
 from archs.keyframe_flow_arch import AHEAD, KeyframeFlowNet, VividKeyframeFlowNet
+from keyframes_gan.faces import align
 from keyframes_gan.restorers import keyframes_lite
-from keyframes_gan.restorers.flow_guided import FlowGuided
+from keyframes_gan.restorers.flow_guided import FlowGuided, _key
 from keyframes_gan.types import FaceClip, Image, Reference
 
 SIZE, FRAMES = 64, 12
 BLOCKS = "[1, 1, 1]"
+FACE = np.random.default_rng(6).uniform(8, SIZE - 9, (68, 2)).astype(np.float32)
 
 
 @pytest.fixture
@@ -35,9 +37,8 @@ def crops(sharp: Image) -> Image:
 
 def clip(crops: Image, begin: int, end: int, *, ahead: int = 0, references: tuple[Reference | None, ...] = ()) -> FaceClip:
     count = end - begin + ahead
-    empty = np.zeros((count, 68, 2), np.float32)
     matrices = np.tile(np.eye(2, 3), (count, 1, 1))
-    return FaceClip(0, begin, crops[begin : end + ahead], matrices, empty, references, ahead=ahead)
+    return FaceClip(0, begin, crops[begin : end + ahead], matrices, np.tile(FACE, (count, 1, 1)), references, ahead=ahead)
 
 
 def stored(net: torch.nn.Module, path: Path, kind: str, extra: str = "") -> str:
@@ -95,9 +96,8 @@ def test_frames_ahead_are_seen_and_left_as_they_are(faithful: str, crops: Image,
 
 def test_a_key_frame_helps_and_one_that_knows_nothing_better_is_none(faithful: str, crops: Image, sharp: Image) -> None:
     restorer = build(faithful)
-    landmarks = np.zeros((68, 2), np.float32)
-    key = Reference(np.ascontiguousarray(sharp[:, :SIZE]), crops[0], landmarks, None)
-    useless = Reference(crops[0], crops[0], landmarks, None)
+    key = Reference(np.ascontiguousarray(sharp[:, :SIZE]), crops[0], FACE, None)
+    useless = Reference(crops[0], crops[0], FACE, None)
     made = {
         name: restorer.restore(clip(crops, 0, 2, references=(given, given)), restorer.start(0))
         for name, given in (("key", key), ("useless", useless), ("none", None))
@@ -106,6 +106,35 @@ def test_a_key_frame_helps_and_one_that_knows_nothing_better_is_none(faithful: s
     truth = np.stack([sharp[:, 2 * frame : 2 * frame + SIZE] for frame in range(2)]).astype(float)
     error = {name: np.abs(picture - truth).mean() for name, picture in made.items()}
     assert error["key"] < 0.9 * error["none"]
+
+
+def test_a_key_frame_whose_face_lies_far_away_is_brought_near(faithful: str, crops: Image, sharp: Image) -> None:
+    """A photo that shows the face turned and nearly twice as large serves about as well as one that shows it as the video does."""
+    restorer = build(faithful)
+    turned = align.similarity_between(FACE, (FACE @ np.array([[1.6, 0.7], [-0.7, 1.6]], np.float32)) + np.float32(20))
+    large = align.crop(np.ascontiguousarray(sharp[:, :SIZE]), turned, 192)
+    photos = {
+        "near": Reference(np.ascontiguousarray(sharp[:, :SIZE]), None, FACE, None),
+        "far": Reference(large, None, align.transform_points(FACE, turned), None),
+        "wrong": Reference(large, None, FACE * 3, None),
+    }
+    made = {
+        name: restorer.restore(clip(crops, 0, 1, references=(given,)), restorer.start(0))[0, 8:-8, 8:-8].astype(float)
+        for name, given in photos.items()
+    }
+    error = {name: float(np.abs(picture - made["near"]).mean()) for name, picture in made.items()}
+    assert error["far"] < 0.5 * error["wrong"]
+
+
+@pytest.mark.parametrize(("moved", "exact"), [(3.0, True), (5.0, False)])
+def test_a_key_frame_that_lies_near_keeps_its_pixels(crops: Image, moved: float, exact: bool) -> None:
+    given = Reference(crops[1], crops[0], FACE + np.float32([moved, 0]), None)
+    key = _key(given, FACE, SIZE)
+    assert key is not None
+    assert key.compressed is not None
+    assert (np.array_equal(key.picture, crops[1]), np.array_equal(key.compressed, crops[0])) == (exact, exact)
+    if not exact:
+        assert np.array_equal(key.picture[:, : SIZE - 8], crops[1][:, 5 : SIZE - 3])
 
 
 def test_vivid_pictures_do_not_go_on(faithful: str, vivid: str, crops: Image) -> None:
