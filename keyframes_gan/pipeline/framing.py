@@ -10,15 +10,17 @@ import numpy as np
 from keyframes_gan.errors import MediaError
 from keyframes_gan.faces import align
 from keyframes_gan.faces.landmarks import Landmarker
+from keyframes_gan.faces.recut import recut
 from keyframes_gan.faces.shots import CutFinder
 from keyframes_gan.faces.smooth import SmoothFace, SmoothFrame
+from keyframes_gan.keyframes.fit import fit
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import numpy.typing as npt
 
-    from keyframes_gan.types import Frame, Matrix, RestorerSpec, VideoInfo
+    from keyframes_gan.types import Frame, Matrix, Reference, RestorerSpec, VideoInfo
 
 FACE_IN_CROP = (0.165, 0.255, 0.835, 0.925)
 """Where dlib's detector would draw the box in an aligned crop of side 1; near enough for all templates."""
@@ -37,6 +39,9 @@ class Framing(Protocol):
     def to_crop(self, points: npt.NDArray[np.float32], size: int) -> Matrix:
         """Return the (2, 3) matrix from frame to crop pixels for one face, landmarks (68, 2), and crops of side `size`."""
 
+    def fitted(self, reference: Reference, size: int) -> Reference:
+        """Return a key frame as it serves crops of side `size`."""
+
 
 @dataclass(frozen=True)
 class FaceFraming:
@@ -52,6 +57,15 @@ class FaceFraming:
     def to_crop(self, points: npt.NDArray[np.float32], size: int) -> Matrix:
         """Return the matrix that the restorer's template gives."""
         return align.CropSpec(self.spec.template, size).to_crop(points)
+
+    def fitted(self, reference: Reference, size: int) -> Reference:
+        """Return the key frame cut by the restorer's template; itself when it has that size.
+
+        A photo, whose scale has nothing to do with the video's, is resized: so all photos of a person stay comparable.
+        """
+        if reference.time is None or len(reference.picture) == size:
+            return fit(reference, size)
+        return recut(reference, align.CropSpec(self.spec.template, size))
 
 
 @dataclass(frozen=True)
@@ -82,6 +96,10 @@ class WholeFraming:
     def to_crop(self, points: npt.NDArray[np.float32], size: int) -> Matrix:
         """Return the matrix that resizes the frame."""
         return align.rescaled(np.eye(2, 3), crop=size / self.side)
+
+    def fitted(self, reference: Reference, size: int) -> Reference:
+        """Return the key frame resized."""
+        return fit(reference, size)
 
 
 class AlignedStream:

@@ -9,7 +9,6 @@ import numpy as np
 
 from keyframes_gan.faces import align
 from keyframes_gan.faces.landmarks import box_of
-from keyframes_gan.keyframes.fit import fit
 from keyframes_gan.keyframes.memory import KeyframeMemory
 from keyframes_gan.pipeline.canvas import Canvas
 from keyframes_gan.pipeline.framing import FaceFraming, Framing
@@ -186,10 +185,9 @@ class Person:
         """Tell whether context and new frames together make a clip of `clip_length`."""
         return bool(self._pending) and self._context(clip_length) + len(self._pending) >= clip_length
 
-    @property
-    def size(self) -> int:
-        """Side of the latest crops in pixels, 0 before the first."""
-        return self._size
+    def fitted(self, reference: Reference) -> Reference:
+        """Return a key frame, or a photo, as it serves the latest crops; before the first crop, as it is."""
+        return self._framing.fitted(reference, self._size) if self._size else reference
 
     def add(self, slot: Slot, face: SmoothFace) -> None:
         """Take the face in `slot`. Nothing may wait from before an absence: restore first."""
@@ -230,7 +228,7 @@ class Person:
         matrices = [self._framing.to_crop(face.points, self._size) for face in faces]
         landmarks = [align.transform_points(face.points, matrix) for face, matrix in zip(faces, matrices, strict=True)]
         crops = [align.crop(frame.rgb, matrix, self._size) for frame, matrix in zip(frames, matrices, strict=True)]
-        before = [None if one.reference is None else fit(one.reference, self._size) for one in past]
+        before = [None if one.reference is None else self.fitted(one.reference) for one in past]
         new = slice(len(past), len(faces) - ahead)
         return FaceClip(
             track_id=self.id,
@@ -285,7 +283,7 @@ class Person:
         """Grow at once, so that no face pixel is lost; shrink only to half or less, so that a face at a border does not flicker."""
         if size > self._size or size * 2 <= self._size:
             self._size = size
-            self.memory.replace(lambda reference: fit(reference, size))
+            self.memory.replace(self.fitted)
 
     def _references(self, crops: Sequence[Image], matrices: Sequence[Matrix], landmarks: Sequence[Points]) -> tuple[Reference | None, ...]:
         """Choose a reference for every frame; a key frame joins the memory first, and so serves no earlier frame."""

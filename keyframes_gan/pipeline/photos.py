@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,7 +11,6 @@ from keyframes_gan.errors import FaceError
 from keyframes_gan.faces import align
 from keyframes_gan.faces.identity import SAME_PERSON, embed, similarity
 from keyframes_gan.faces.landmarks import Landmarker
-from keyframes_gan.keyframes.fit import fit
 from keyframes_gan.types import CROP_SIZES, FloatArray, Image, Points, Reference
 from keyframes_gan.video.pictures import read_picture
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from keyframes_gan.faces.detectors import Detector
     from keyframes_gan.keyframes.memory import KeyframeMemory
 
+Fitted = Callable[[Reference], Reference]
 LOOK_EVERY = 25
 MOST_LOOKS = 10
 """A person whom not all photos have been found to show is compared with the others every so many frames, and so often at most."""
@@ -62,7 +63,7 @@ class PhotoAlbum:
         reference = Reference(align.crop(rgb, matrix, size), None, align.transform_points(points, matrix), None)
         return Photo(path, reference, embed(rgb, points))
 
-    def offer(self, track_id: int, index: int, memory: KeyframeMemory, rgb: Image, points: Points, *, size: int = 0) -> None:
+    def offer(self, track_id: int, index: int, memory: KeyframeMemory, rgb: Image, points: Points, fitted: Fitted) -> None:
         """Pin the photos that show a person into that person's memory. Cheap to call on every frame: it looks now and then only.
 
         Args:
@@ -71,7 +72,7 @@ class PhotoAlbum:
             memory: the person's key frames.
             rgb: the frame.
             points: float32 (68, 2), the person's landmarks in it.
-            size: side of the person's crops in pixels, to which the photos are brought; 0 leaves them as they are.
+            fitted: brings a photo to the person's crops.
         """
         waiting = [photo for photo in self.photos if photo.path not in memory.keys]
         looks = self._looks.setdefault(track_id, [])
@@ -83,7 +84,7 @@ class PhotoAlbum:
             alike = similarity(photo.identity, identity)
             self._likest[photo.path] = max(alike, self._likest.get(photo.path, -1.0))
             if alike >= SAME_PERSON:
-                memory.add(fit(photo.reference, size) if size else photo.reference, photo.path, pinned=True)
+                memory.add(fitted(photo.reference), photo.path, pinned=True)
 
     def forget(self, track_id: int) -> None:
         """Forget a person who has left."""

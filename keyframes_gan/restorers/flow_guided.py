@@ -15,7 +15,8 @@ import numpy as np
 import torch
 
 from archs.keyframe_flow_arch import AHEAD, KEY_CHANNELS, Made, carried
-from keyframes_gan.faces.align import crop, similarity_between, transform_points
+from keyframes_gan.faces.align import similarity_between, transform_points
+from keyframes_gan.faces.recut import moved
 from keyframes_gan.keyframes.flow import FlowGuides, Key
 
 if TYPE_CHECKING:
@@ -144,7 +145,8 @@ def _key(reference: Reference | None, landmarks: Points, size: int) -> Key | Non
     matrix = similarity_between(reference.landmarks, landmarks)
     if len(reference.picture) == size and _furthest(reference.landmarks, matrix) <= FAR * size:
         return Key(reference.picture, reference.compressed)
-    return Key(crop(reference.picture, matrix, size), None if reference.compressed is None else crop(reference.compressed, matrix, size))
+    near = moved(reference, matrix, size)
+    return Key(near.picture, near.compressed)
 
 
 def _furthest(points: Points, matrix: Matrix) -> float:

@@ -18,11 +18,12 @@ import numpy as np
 from keyframes_gan import restorers
 from keyframes_gan.errors import UserError
 from keyframes_gan.faces import align
+from keyframes_gan.faces.recut import recut
 from keyframes_gan.options import ROOT, load_routing
 from keyframes_gan.options.routed import LEAVE
 from keyframes_gan.restorers.routed_bands import Bands, TrackMemory
 from keyframes_gan.restorers.routed_measure import look
-from keyframes_gan.types import BatchRestorer, Cutoffs, Decision, FaceClip, Reference, RestorerSpec, Tracking
+from keyframes_gan.types import BatchRestorer, Cutoffs, Decision, FaceClip, RestorerSpec, Tracking
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from keyframes_gan.options.routed import Expert, Routing
-    from keyframes_gan.types import Image, Matrix, Restorer
+    from keyframes_gan.types import Matrix, Restorer
 
 DEFAULT = ROOT / "options" / "infer" / "routed.yml"
 MOST_SCALE = 4
@@ -203,20 +204,9 @@ def _cut(clip: FaceClip, start: int, end: int, spec: RestorerSpec) -> tuple[Face
         crops=np.stack([align.crop(crop, matrix, size) for crop, matrix in zip(clip.crops[part], matrices, strict=True)]),
         to_crop=np.stack([align.joined(first, second) for first, second in zip(clip.to_crop[part], matrices, strict=True)]),
         landmarks=np.stack([align.transform_points(face, matrix) for face, matrix in zip(points, matrices, strict=True)]),
-        references=tuple(None if one is None else _recut(one, template) for one in references),
+        references=tuple(None if one is None else recut(one, template) for one in references),
     )
     return cut, matrices
-
-
-def _recut(reference: Reference, template: align.CropSpec) -> Reference:
-    """Return a reference cut by another template."""
-    matrix = template.to_crop(reference.landmarks)
-
-    def crop(picture: Image) -> Image:
-        return align.crop(picture, matrix, template.size)
-
-    compressed = None if reference.compressed is None else crop(reference.compressed)
-    return Reference(crop(reference.picture), compressed, align.transform_points(reference.landmarks, matrix), reference.time)
 
 
 def _built(name: str, expert: Expert, *, device: str, precision: str) -> Restorer:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +12,14 @@ import pytest
 from skimage.data import astronaut
 
 from keyframes_gan.errors import FaceError
+from keyframes_gan.faces import align
 from keyframes_gan.faces.detectors.dlib_hog import HogDetector
 from keyframes_gan.faces.smooth import SmoothFace
+from keyframes_gan.keyframes.fit import fit
 from keyframes_gan.keyframes.memory import KeyframeMemory
 from keyframes_gan.pipeline import photos
 from keyframes_gan.pipeline.clock import Stopwatch
+from keyframes_gan.pipeline.framing import FaceFraming
 from keyframes_gan.pipeline.people import Person, Slot
 from keyframes_gan.pipeline.photos import Photo, PhotoAlbum
 from keyframes_gan.pipeline.restoring import Runner
@@ -83,7 +88,9 @@ def test_key_frames_follow_the_crop_size(record: Any, face: Any) -> None:
         person.add(slot(index, is_key=index == 0), seen(face(150, 150, distance)))
     first, second = (clip.references[0] for clip in recorder.clips)
     assert (first.picture.shape, second.picture.shape, second.compressed.shape) == ((64, 64, 3), (128, 128, 3), (128, 128, 3))
-    np.testing.assert_allclose(second.landmarks, (first.landmarks + 0.5) * 2 - 0.5, atol=1e-3)
+    points = face(150, 150, 15)
+    lie = align.transform_points(points, align.CropSpec("eyes", 128).to_crop(points))
+    np.testing.assert_allclose(second.landmarks, lie, atol=1e-3)
 
 
 def test_a_clip_that_ends_early_is_restored_as_it_is(record: Any, face: Any) -> None:
@@ -98,6 +105,49 @@ def test_a_clip_that_ends_early_is_restored_as_it_is(record: Any, face: Any) -> 
     person.restore()
     assert ([one.waiting for one in slots], [len(clip) for clip in recorder.clips]) == ([0, 0, 0], [3])
     assert person.person.waiting == 0
+
+
+def textured() -> Any:
+    """A picture in which every pixel differs from its neighbours."""
+    return np.ascontiguousarray(np.random.default_rng(5).integers(0, 256, (300, 300, 3), np.uint8))
+
+
+def key_of(framing: FaceFraming, points: Any, size: int, *, time: Fraction | None = Fraction(0)) -> Reference:
+    to_crop = framing.to_crop(points, size)
+    picture = align.crop(textured(), to_crop, size)
+    return Reference(picture, 255 - picture, align.transform_points(points, to_crop), time)
+
+
+def upright(record: Any) -> FaceFraming:
+    return FaceFraming(replace(record().spec, template="upright"))
+
+
+def test_key_frames_that_are_windows_of_the_frame_stay_so_when_crops_grow(record: Any, face: Any) -> None:
+    framing, points = upright(record), face(150, 150, 15)
+    key, grown = key_of(framing, points, 64), key_of(framing, points, 128)
+    after = framing.fitted(key, 128)
+    inner = slice(33, 95)
+    np.testing.assert_array_equal(after.picture[inner, inner], grown.picture[inner, inner])
+    assert after.compressed is not None
+    np.testing.assert_array_equal(after.compressed[inner, inner], 255 - after.picture[inner, inner])
+    np.testing.assert_allclose(after.landmarks, grown.landmarks, atol=1e-4)
+
+
+def test_a_face_too_large_for_smaller_crops_is_shrunk_not_cut(record: Any, face: Any) -> None:
+    framing = upright(record)
+    after = framing.fitted(key_of(framing, face(150, 150, 30), 128), 64)
+    np.testing.assert_allclose(align.box_of(after.landmarks).reshape(2, 2).mean(axis=0), [31.5, 31.5], atol=0.6)
+    assert float(np.ptp(align.box_of(after.landmarks)[::2])) < 64 / align.BOX_MARGIN + 0.6
+
+
+def test_photos_are_resized(record: Any, face: Any) -> None:
+    framing = upright(record)
+    photo = key_of(framing, face(150, 150, 15), 64, time=None)
+    np.testing.assert_array_equal(framing.fitted(photo, 128).picture, fit(photo, 128).picture)
+
+
+def unchanged(reference: Reference) -> Reference:
+    return reference
 
 
 def unit(cosine: float) -> Any:
@@ -115,7 +165,7 @@ def album_of(face: Any, **photos_: float) -> PhotoAlbum:
 def test_photos_serve_only_whom_they_show(face: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     album, memory = album_of(face, same=0.95, stranger=0.93), KeyframeMemory(1)
     monkeypatch.setattr(photos, "embed", lambda *_: unit(1.0))
-    album.offer(0, 0, memory, PICTURE, face(150, 150, 15))
+    album.offer(0, 0, memory, PICTURE, face(150, 150, 15), unchanged)
     assert memory.keys == (Path("same"),)
     assert album.notes() == ["--reference stranger: not used, the likest face has a similarity of 0.930, 0.94 is needed"]
     for index in range(3):
@@ -132,23 +182,23 @@ def test_a_person_is_compared_again_now_and_then(face: Any, monkeypatch: pytest.
 
     monkeypatch.setattr(photos, "embed", embed)
     for index in range(400):
-        album.offer(7, index, memory, PICTURE, face(150, 150, 15), size=128)
+        album.offer(7, index, memory, PICTURE, face(150, 150, 15), lambda photo: fit(photo, 128))
         assert memory.keys == ((Path("same"),) if index >= 75 else ())
     assert looks == list(range(0, 250, 25))
     assert memory.references[0].picture.shape == (128, 128, 3)
     np.testing.assert_allclose(memory.references[0].landmarks, (face(32, 29, 15) + 0.5) * 2 - 0.5, atol=1e-4)
     album.forget(7)
-    album.offer(7, index, memory, PICTURE, face(150, 150, 15))
+    album.offer(7, index, memory, PICTURE, face(150, 150, 15), unchanged)
     assert looks[-1] == 399
 
 
 def test_when_all_photos_are_placed_nobody_is_compared(face: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     album, memory = album_of(face, same=1.0), KeyframeMemory(1)
     monkeypatch.setattr(photos, "embed", lambda *_: unit(1.0))
-    album.offer(0, 0, memory, PICTURE, face(150, 150, 15))
+    album.offer(0, 0, memory, PICTURE, face(150, 150, 15), unchanged)
     monkeypatch.setattr(photos, "embed", None)
-    album.offer(0, 100, memory, PICTURE, face(150, 150, 15))
-    PhotoAlbum((), HogDetector()).offer(0, 0, KeyframeMemory(1), PICTURE, face(150, 150, 15))
+    album.offer(0, 100, memory, PICTURE, face(150, 150, 15), unchanged)
+    PhotoAlbum((), HogDetector()).offer(0, 0, KeyframeMemory(1), PICTURE, face(150, 150, 15), unchanged)
     assert album.notes() == []
     assert album_of(face, lonely=1.0).notes() == ["--reference lonely: not used, there was no face to compare it with"]
 
