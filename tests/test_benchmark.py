@@ -6,6 +6,7 @@ import csv
 import json
 import math
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -157,15 +158,25 @@ def test_only_what_changed_is_done_again(finished: Path, monkeypatch: pytest.Mon
     assert "psnr_y" in results(finished / "out")["rows"][0]["values"]
 
 
-def test_several_at_a_time_give_the_same(tmp_path: Path) -> None:
+def test_several_at_a_time_give_the_same_and_what_is_timed_comes_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def change(data: dict[str, Any]) -> None:
+        data["bars"] = {"fast": {"type": "speed", "what": "fast", "method": "deblock", "degradations": ["crf42"], "at_least": 0.01}}
         data["degradations"] = {"crf30": {"crf": 30}, "crf42": {"crf": 42}}
         del data["methods"]["none"]
         data["measure"]["metrics"] = ["psnr"]
 
     file = written(tmp_path / "f.yml", change)
     assert door("-opt", file, "-o", tmp_path / "one") == 0
+    running = import_module("keyframes_gan.benchmark.run")
+    alone, here_alone = [], running._here
+
+    def noted(asked: Any, cases: list[Any], *rest: Any) -> Any:
+        alone.extend(case.degradation for case in cases)
+        return here_alone(asked, cases, *rest)
+
+    monkeypatch.setattr(running, "_here", noted)
     assert door("-opt", file, "-o", tmp_path / "two", "--jobs", 2) == 0
+    assert set(alone) == {"crf42"}
     for here, there in zip(results(tmp_path / "one")["rows"], results(tmp_path / "two")["rows"], strict=True):
         for row in (here, there):
             row["values"].pop("frames_per_second", None)

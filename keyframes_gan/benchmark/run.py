@@ -78,7 +78,7 @@ def run(options: Benchmark, output: Path, *, root: Path, jobs: int = 1, progress
         options: what to do.
         output: folder of the results; what is made on the way stays in its folder `work`.
         root: where relative paths of the options start.
-        jobs: cases at a time, each in a process that gets its share of the processor.
+        jobs: cases at a time, each in a process that gets its share of the processor; those whose speed a bar judges come last, alone.
         progress: draw a bar on standard error.
 
     Raises:
@@ -101,9 +101,11 @@ def run(options: Benchmark, output: Path, *, root: Path, jobs: int = 1, progress
         def tick(name: str, count: int = 1) -> None:
             drawn.update(task, description=name, advance=count)
 
-        alone = jobs == 1 or len(cases) == 1
-        work = _here(options, cases, asked, root, tick) if alone else _there(options, cases, asked, root, jobs, tick)
-        done.update(work)
+        beside = [case for case in cases if jobs > 1 and len(cases) > 1 and case.degradation not in options.timed]
+        alone = [case for case in cases if case not in beside]
+        if beside:
+            done.update(_there(options, beside, asked, root, jobs, tick))
+        done.update(_here(options, alone, asked, root, tick))
     cells = tuple(cell for case in cases for cell in done[case])
     return Results(options, columns(asked), cells, protocol_of(asked, jobs))
 

@@ -250,6 +250,11 @@ class Benchmark(Section):
         """Return the methods that are tried in a degradation."""
         return {name: method for name, method in self.methods.items() if method.is_for(degradation)}
 
+    @property
+    def timed(self) -> set[str]:
+        """The degradations in which a bar judges speed."""
+        return {name for bar in self.bars.values() if isinstance(bar, Speed) for name in bar.degradations}
+
     @model_validator(mode="after")
     def _names_mean_something(self) -> Self:
         if not self.degradations and any(not isinstance(one, PairedSet) for one in self.datasets.values()):
