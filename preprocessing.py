@@ -32,6 +32,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     add("--crf", type=int, action="append", help="x264 constant rate factor, 0 to 51; may be repeated (default: 42)")
     add("--layout", default="default", help="default, or official: the folders that the published inference script reads")
     add("--size", type=side, default=256, help="side of the crops in pixels (default: 256), or native: as large as the face needs")
+    add("--template", help="how faces lie in the crops: eyes (default), ffhq, or upright: windows of the frame, nothing turned or enlarged")
     add("--detector", default="dlib-hog", help="dlib-hog (default) or dlib-cnn")
     add("--detect-every", "--detect_every", type=int, default=5, help="detect on every Nth frame, follow in between (default: 5)")
     add("--landmarks-from", "--landmarks_from", default="compressed", help="compressed (default, as at inference) or original")
@@ -62,6 +63,7 @@ def main(argv: Sequence[str]) -> int:
         crfs=tuple(dict.fromkeys(given.crf or [42])),
         layout=given.layout,
         size=given.size,
+        crop_template=given.template,
         detector=given.detector,
         every=given.detect_every,
         landmarks_from=given.landmarks_from,

@@ -31,6 +31,7 @@ from keyframes_gan.errors import UserError, run_door
 from keyframes_gan.preprocess import Settings, Summary, clip, layout, run
 from keyframes_gan.preprocess.settings import find_videos
 from keyframes_gan.types import FaceTrack
+from keyframes_gan.video.read import VideoReader
 
 RATE = 12
 FRAMES = 20
@@ -176,6 +177,22 @@ def test_crops_show_the_face_where_the_template_puts_it(done: tuple[Path, Summar
         }
         rows, columns = np.nonzero(dots)
         assert set(zip(columns.tolist(), rows.tolist(), strict=True)) == expected
+
+
+def test_upright_crops_are_windows_of_the_frame(new_base: Callable[..., Path]) -> None:
+    base = new_base(face="face")
+    assert run(Settings(base=base, size=None, crop_template="upright", limit=Fraction(1, 2)), bar=False).problems == []
+    made = record(base)
+    folder, side = base / made["folder"], made["size"]
+    assert made["options"]["template"] == "upright"
+    with VideoReader(base / made["original"]) as reader:
+        frame = next(iter(reader)).rgb
+    left, top = -np.load(folder / "matrices.npy")[0][:, 2].astype(int)
+    rows, columns = slice(max(top, 0), min(top + side, frame.shape[0])), slice(max(left, 0), min(left + side, frame.shape[1]))
+    crop = read(folder / "original/000000.png")
+    np.testing.assert_array_equal(
+        crop[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left], frame[rows, columns]
+    )
 
 
 @pytest.mark.parametrize("stream", ["original", "compressed"])
@@ -367,6 +384,8 @@ def test_two_runs_on_one_folder_are_refused(new_base: Callable[..., Path]) -> No
         (["--layout", "mine"], "--layout: expected one of default, official"),
         (["--layout", "official", "--crf", "30", "--crf", "40"], "room for one CRF"),
         (["--layout", "official", "--keyframes", "2"], "leave out --keyframes"),
+        (["--layout", "official", "--template", "upright"], "leave out --template"),
+        (["--template", "paper"], "--template: expected one of eyes, ffhq, upright, got 'paper'"),
         (["--keyframes", "soon"], "--keyframes: expected gop or a number of seconds, got 'soon'"),
         (["--keyframes", "0"], "--keyframes"),
         (["--size", "5"], "--size"),

@@ -63,6 +63,7 @@ class Job:
     compressed: Path
     first: int
     times: tuple[Fraction, ...]
+    template: str
     fingerprint: dict[str, Any]
     matrices: Any = field(repr=False)
 
@@ -96,6 +97,7 @@ def _job(base: Path, row: dict[str, Any], record: ClipRecord, asked: dict[str, A
             compressed=base / row["compressed"],
             first=int(row["first"]),
             times=tuple(Fraction(each) for each in row["times"]),
+            template=row["options"]["template"],
             fingerprint={**asked, "clip_sha256": row["sha256"]},
             matrices=matrices,
         )
@@ -127,14 +129,12 @@ def restore_preprocessed(base: Path, crf: int, settings: Settings, *, save_stage
         UserError: there are no preprocessed clips, the restorer cannot be built, or the results cannot be written.
     """
     restorer = build_restorer(settings)
-    if restorer.spec.template in ("ffhq", "upright") and not restorer.spec.any_template:
-        kind = restorer.spec.template.upper()
-        msg = f"--restorer: expected one for crops as preprocessing.py cuts them, got {settings.restorer}, for {kind} crops; use -i and -o"
-        raise UserError(msg)
     if settings.finish != Finish():
         msg = f"expected the paper's way of putting pictures together, got {settings.finish}; use -i and -o"
         raise UserError(msg)
     jobs = jobs_of(base, crf, _asked(settings, restorer, save_stages=save_stages))
+    for job in jobs:
+        _check_template(job, restorer)
     root = base / "inference" / settings.restorer / f"max_keyframes_{settings.max_keyframes}" / settings.policy.upper()
     waiting = [job for job in jobs if _done(root, job) is None]
     problems = []
@@ -150,6 +150,16 @@ def restore_preprocessed(base: Path, crf: int, settings: Settings, *, save_stage
     if any(_done(root, job) for job in jobs):
         _write_timing(root, jobs)
     return problems
+
+
+def _check_template(job: Job, restorer: Restorer) -> None:
+    """Refuse crops in which faces do not lie as the restorer wants them."""
+    wanted = restorer.spec.template
+    if job.template == wanted or (job.template == "paper" and wanted == "eyes") or restorer.spec.any_template:
+        return
+    got = f"expected crops of the template {wanted}, got {job.template} in {job.record.folder}"
+    msg = f"--restorer {restorer.spec.name}: {got}; use -i and -o, or cut them by preprocessing.py --template {wanted}"
+    raise UserError(msg)
 
 
 def _done(root: Path, job: Job) -> dict[str, Any] | None:

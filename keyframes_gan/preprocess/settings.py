@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 SUFFIXES = (".mp4", ".mkv", ".mov", ".avi", ".webm")
 LAYOUTS = ("default", "official")
 SOURCES = ("compressed", "original")
+TEMPLATES = ("eyes", "ffhq", "upright")
 MAX_CRF = 51
 MIN_SIZE, MAX_SIZE = 32, 2048
 
@@ -29,6 +30,7 @@ class Settings:
         crfs: x264 constant rate factors, 0 to 51.
         layout: `default`, or `official` for the folders of the published inference script.
         size: Side of the crops in pixels; None for the smallest of `CROP_SIZES` that loses no pixel of the face, clip by clip.
+        crop_template: How faces lie in the crops: one of `TEMPLATES`; None for `eyes`, or for the published rule in the published layout.
         detector: Name of a face detector.
         every: The detector runs on every so many frames; the face is followed in between.
         landmarks_from: Which video the landmarks are found in, `compressed` (as at inference) or `original`.
@@ -46,6 +48,7 @@ class Settings:
     crfs: tuple[int, ...] = (42,)
     layout: str = "default"
     size: int | None = 256
+    crop_template: Template | None = None
     detector: str = "dlib-hog"
     every: int = 5
     landmarks_from: str = "compressed"
@@ -61,6 +64,8 @@ class Settings:
         _require(bool(self.crfs), "--crf: expected at least one")
         _require(self.layout in LAYOUTS, f"--layout: expected one of {', '.join(LAYOUTS)}, got {self.layout!r}")
         _require(self.landmarks_from in SOURCES, f"--landmarks-from: expected one of {', '.join(SOURCES)}, got {self.landmarks_from!r}")
+        known = self.crop_template is None or self.crop_template in TEMPLATES
+        _require(known, f"--template: expected one of {', '.join(TEMPLATES)}, got {self.crop_template!r}")
         fits = self.size is None or MIN_SIZE <= self.size <= MAX_SIZE
         _require(fits, f"--size: expected native or {MIN_SIZE} to {MAX_SIZE} pixels, got {self.size}")
         _require(self.every >= 1, f"--detect-every: expected at least 1 frame, got {self.every}")
@@ -73,11 +78,12 @@ class Settings:
                 "--layout official: original/NAME/crops has room for one CRF; give one --crf, and another --base_path for the next",
             )
             _require(self.key_seconds is None, "--layout official: every round(rate)-th frame is a key frame there; leave out --keyframes")
+            _require(self.crop_template is None, "--layout official: it has a template of its own; leave out --template")
 
     @property
     def template(self) -> Template:
-        """The crop's template: the published rule in the published layout, its steady form otherwise."""
-        return "paper" if self.layout == "official" else "eyes"
+        """The crop's template: the published rule in the published layout, its steady form otherwise unless another was asked for."""
+        return "paper" if self.layout == "official" else self.crop_template or "eyes"
 
     @property
     def suffix(self) -> str:

@@ -34,7 +34,7 @@ SPEC = RestorerSpec(
     looks_ahead=True,
     stream_keys=False,
 )
-PLAIN_SPEC = replace(SPEC, template="eyes", clip_length=8, overlap=0, looks_ahead=False, stream_keys=True)
+PLAIN_SPEC = replace(SPEC, template="eyes", any_template=False, clip_length=8, overlap=0, looks_ahead=False, stream_keys=True)
 """For DMSASFFNetLite."""
 PLAIN_KEY = "picture_pyramid.enter.weight"
 """A key that only weights of DMSASFFNetLite have."""

@@ -24,6 +24,7 @@ class Unchanged:
         needs_reference=False,
         licence="Apache-2.0",
         residual=True,
+        any_template=True,
     )
 
     def start(self, track_id: int) -> object:

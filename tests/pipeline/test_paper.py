@@ -300,6 +300,17 @@ def test_without_preprocessing_it_says_what_to_run(tmp_path: Path, record: Any) 
         restore(tmp_path)
 
 
+def test_crops_that_the_restorer_cannot_take_are_refused(base: Path, record: Any) -> None:
+    recorder = record(template="ffhq")
+    with pytest.raises(UserError, match=r"--restorer recorder: expected crops of the template ffhq, got eyes in .*a; .*--template ffhq"):
+        restore(base)
+    assert not (base / "inference").exists()
+    listed = base / "clips_42.jsonl"
+    listed.write_text(listed.read_text().replace('"template": "eyes"', '"template": "ffhq"'))
+    assert restore(base) == []
+    assert recorder.clips
+
+
 @pytest.mark.parametrize("fault", ["not json", "no first", "no matrices", "short matrices", "bad times"])
 def test_bad_records_are_one_line(base: Path, record: Any, fault: str) -> None:
     record()
