@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import tempfile
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -16,12 +13,12 @@ import cv2
 import torch
 
 from keyframes_gan.benchmark.plan import LOSSLESS, SUFFIX
-from keyframes_gan.errors import UserError
 from keyframes_gan.pipeline.settings import Settings
 from keyframes_gan.pipeline.stream import Outcome, build_restorer, restore_video
 from keyframes_gan.types import Restorer
 from keyframes_gan.video.compress import encode_frames
 from keyframes_gan.video.read import VideoReader
+from keyframes_gan.workers import workers
 
 SAMPLE_FRAMES = 2
 STATUS = Path("/proc/self/status")
@@ -67,12 +64,8 @@ def restore_apart(given: Path, target: Path, settings: Settings) -> tuple[Cost, 
     Raises:
         UserError: it cannot be done, or the process was ended from outside.
     """
-    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-        try:
-            return pool.submit(_restore, given, target, settings, cv2.getNumThreads()).result()
-        except BrokenProcessPool as error:
-            msg = f"{settings.restorer}: the process that restores was ended from outside (out of memory?); try shorter or fewer --jobs"
-            raise UserError(msg) from error
+    with workers(1, threads=None) as pool:
+        return pool.submit(_restore, given, target, settings, cv2.getNumThreads()).result()
 
 
 def _restore(given: Path, target: Path, settings: Settings, threads: int) -> tuple[Cost, Outcome]:

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from concurrent.futures import as_completed
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -24,11 +21,11 @@ from keyframes_gan.options.benchmark import Benchmark
 from keyframes_gan.report.grid import Column
 from keyframes_gan.video.packets import stream_cost
 from keyframes_gan.video.read import probe
+from keyframes_gan.workers import workers
 
 WORK = "products"
 Tick = Callable[..., None]
 """Told what has been done, and how many cells that were (default: one)."""
-THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 @dataclass(frozen=True)
@@ -168,38 +165,9 @@ def _here(options: Benchmark, cases: list[Case], asked: Asked, root: Path, tick:
 def _there(options: Benchmark, cases: list[Case], asked: Asked, root: Path, jobs: int, tick: Tick) -> Iterator[tuple[Case, list[Cell]]]:
     """Do the cases in processes; they come as they are finished."""
     jobs = min(jobs, len(cases))
-    threads = max(1, (os.cpu_count() or 1) // jobs)
-    with _environment(dict.fromkeys(THREAD_VARIABLES, str(threads))):
-        context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(jobs, context, _start_worker, (threads,)) as pool:
-            futures = {pool.submit(do_case, case, options, asked, root): case for case in cases}
-            for future in as_completed(futures):
-                try:
-                    cells = future.result()
-                except BrokenProcessPool as error:
-                    msg = "a worker process was ended from outside (out of memory?); start again with fewer --jobs"
-                    raise UserError(msg) from error
-                tick(futures[future].name, len(cells))
-                yield futures[future], cells
-
-
-def _start_worker(threads: int) -> None:
-    """Give OpenCV its share in a worker process; the other libraries have read that from the environment."""
-    import cv2  # noqa: PLC0415  # in the worker
-
-    cv2.setNumThreads(threads)
-
-
-@contextmanager
-def _environment(values: Mapping[str, str]) -> Iterator[None]:
-    """Set environment variables for a while."""
-    before = {name: os.environ.get(name) for name in values}
-    os.environ.update(values)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
+    with workers(jobs, threads=max(1, (os.cpu_count() or 1) // jobs)) as pool:
+        futures = {pool.submit(do_case, case, options, asked, root): case for case in cases}
+        for future in as_completed(futures):
+            cells = future.result()
+            tick(futures[future].name, len(cells))
+            yield futures[future], cells

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import as_completed
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
@@ -22,8 +19,8 @@ from keyframes_gan.measure.settings import Settings
 from keyframes_gan.measure.streams import load_scorers
 from keyframes_gan.metrics import Begin
 from keyframes_gan.video.read import count_frames
+from keyframes_gan.workers import workers
 
-THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 Result = VideoScores | str
 """A video's scores, or why it could not be measured."""
 
@@ -74,31 +71,11 @@ def _length(path: Path) -> int | None:
 def _in_processes(pairs: list[Pair], settings: Settings, progress: Progress) -> Iterator[tuple[Pair, Result]]:
     """Measure several pairs at a time, each in a process of one thread, with a bar for the videos."""
     task = progress.add_task("videos", total=len(pairs))
-    before = {name: os.environ.get(name) for name in THREAD_VARIABLES}
-    os.environ.update(dict.fromkeys(THREAD_VARIABLES, "1"))
-    try:
-        with ProcessPoolExecutor(min(settings.jobs, len(pairs)), multiprocessing.get_context("spawn"), _start_worker) as pool:
-            futures = {pool.submit(_work, pair, settings): pair for pair in pairs}
-            for future in as_completed(futures):
-                try:
-                    yield futures[future], future.result()
-                except BrokenProcessPool as error:
-                    msg = "a worker process was ended from outside (out of memory?); start again with fewer --jobs"
-                    raise UserError(msg) from error
-                progress.advance(task)
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
-
-
-def _start_worker() -> None:
-    """Let OpenCV use one thread in a worker process; the other libraries have read that from the environment."""
-    import cv2  # noqa: PLC0415
-
-    cv2.setNumThreads(1)
+    with workers(min(settings.jobs, len(pairs))) as pool:
+        futures = {pool.submit(_work, pair, settings): pair for pair in pairs}
+        for future in as_completed(futures):
+            yield futures[future], future.result()
+            progress.advance(task)
 
 
 @cache

@@ -7,16 +7,13 @@ import multiprocessing
 import os
 import queue
 import sys
-import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import FIRST_COMPLETED, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import cv2
 from tqdm import tqdm
 
 from keyframes_gan.errors import MediaError, UserError
@@ -26,13 +23,13 @@ from keyframes_gan.preprocess.layout import remove_leftovers
 from keyframes_gan.preprocess.records import write_list
 from keyframes_gan.preprocess.settings import Settings, find_videos
 from keyframes_gan.video.read import count_frames
+from keyframes_gan.workers import workers
 
 if TYPE_CHECKING:
     from multiprocessing.queues import Queue
     from multiprocessing.synchronize import Event
 
 POLL_SECONDS = 0.2
-THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 _WORKER: dict[str, Any] = {}
 
 Task = tuple[Path, int]
@@ -170,26 +167,18 @@ def _in_processes(tasks: list[Task], settings: Settings, jobs: int, progress: tq
     context = multiprocessing.get_context("spawn")
     steps: Queue[int] = context.Queue()
     stop = context.Event()
-    with _one_thread_each(), ProcessPoolExecutor(jobs, context, _start_worker, (steps, stop)) as pool:
+    with workers(jobs, start=_start_worker, given=(steps, stop)) as pool:
         futures = {pool.submit(_work, task, settings): task for task in tasks}
         try:
             pending = set(futures)
             while pending:
                 done, pending = wait(pending, timeout=POLL_SECONDS, return_when=FIRST_COMPLETED)
                 progress.update(_drained(steps))
-                yield from ((futures[future], _result(future)) for future in done)
+                yield from ((futures[future], future.result()) for future in done)
             progress.update(_drained(steps))
         finally:
             stop.set()
             pool.shutdown(cancel_futures=True)
-
-
-def _result(future: Future[Outcome | UserError]) -> Outcome | UserError:
-    try:
-        return future.result()
-    except BrokenProcessPool as error:
-        msg = "a worker process was ended from outside (out of memory?); start again with fewer --jobs"
-        raise UserError(msg) from error
 
 
 def _drained(steps: Queue[int]) -> int:
@@ -202,36 +191,8 @@ def _drained(steps: Queue[int]) -> int:
             return total
 
 
-@contextmanager
-def _one_thread_each() -> Iterator[None]:
-    """Let processes started inside use one thread for arithmetic."""
-    before = {name: os.environ.get(name) for name in THREAD_VARIABLES}
-    os.environ.update(dict.fromkeys(THREAD_VARIABLES, "1"))
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name)
-            else:
-                os.environ[name] = value
-
-
 def _start_worker(steps: Queue[int], stop: Event) -> None:
-    """Set up a worker process: one thread, no part in Ctrl-C, and the end of the parent is its end."""
-    import signal  # noqa: PLC0415
-
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    cv2.setNumThreads(1)
     _WORKER.update(steps=steps, stop=stop)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
 
 
 def _work(task: Task, settings: Settings) -> Outcome | UserError:
