@@ -14,7 +14,7 @@ from data.clips import read_originals
 from data.encoded_clips import EncodedClip, Pictures, StreamSettings, encode_all
 from data.samples import evenly, sample_generator, sample_table
 from keyframes_gan.errors import UserError
-from keyframes_gan.keyframes.flow import FlowGuides, Key
+from keyframes_gan.keyframes.flow import FlowGuides, Key, Window
 from keyframes_gan.types import FloatArray
 
 MULTIPLE = 16
@@ -26,8 +26,6 @@ KEY, NEXT = 6, 6 + KEY_CHANNELS
 DIFFERENCES = (KEY, KEY + 3, *range(NEXT, NEXT + NEXT_CHANNELS, NEXT_CHANNELS // AHEAD))
 """Where in all of `PARTS` three channels of differences between pictures begin."""
 CHANNELS = sum(PARTS.values())
-FLIPPED_X, FLIPPED_Y = (np.where(np.arange(CHANNELS) == CHANNELS - at, -1, 1).astype(np.float32) for at in (2, 1))
-SWAPPED = [*range(CHANNELS - 2), CHANNELS - 1, CHANNELS - 2]
 
 
 class KeyframeSequenceDataset(Dataset[dict[str, Any]]):
@@ -108,9 +106,9 @@ class KeyframeSequenceDataset(Dataset[dict[str, Any]]):
         key = self._key(original, shown, first, rng)
         turns = self._turns(rng)
         colours = self._colours(rng) if self.train and self.recolour > 0 else None
-        run = np.stack(
-            [self._frame(original, shown, frame, key, first=frame == first)[inner] for frame in range(first, first + self.length)]
-        )
+        run = np.zeros((self.length, *original[first][inner].shape[:2], CHANNELS), np.float32)
+        for at in range(self.length):
+            self._fill(run[at], original, shown, first + at, key, inner, first=at == 0)
         run = turned(run, *turns)
         if colours is not None:
             run = recoloured(run, *colours)
@@ -159,29 +157,30 @@ class KeyframeSequenceDataset(Dataset[dict[str, Any]]):
             return Key(np.ascontiguousarray(original[at]), None)
         return None
 
-    def _frame(self, original: Pictures, shown: Pictures, frame: int, key: Key | None, *, first: bool) -> FloatArray:
-        """Return everything about one frame, float32 (H, W, all of `PARTS`)."""
+    def _fill(
+        self, made: FloatArray, original: Pictures, shown: Pictures, frame: int, key: Key | None, inner: Window, *, first: bool
+    ) -> None:
+        """Write everything about the inner part of one frame into `made`, zeros of (H, W, all of `PARTS`)."""
         here = np.ascontiguousarray(shown[frame])
-        made = np.zeros((*here.shape[:2], CHANNELS), np.float32)
-        made[..., :3], made[..., 3:6] = here, original[frame]
+        made[..., :3], made[..., 3:6] = here[inner], original[frame][inner]
         made[..., :6] /= 255
         if key is not None:
-            made[..., KEY:NEXT] = self.guides.key(here, key)
-        made[..., NEXT:-2] = self.guides.following(here, [np.ascontiguousarray(one) for one in shown[frame + 1 : frame + 1 + AHEAD]])
+            made[..., KEY:NEXT] = self.guides.key(here, key, inner)
+        after = [np.ascontiguousarray(one) for one in shown[frame + 1 : frame + 1 + AHEAD]]
+        made[..., NEXT:-2] = self.guides.following(here, after, inner)
         if not first:
-            made[..., -2:] = self.guides.flow(here, np.ascontiguousarray(shown[frame - 1]))
-        return made
+            made[..., -2:] = self.guides.flow(here, np.ascontiguousarray(shown[frame - 1]))[inner]
 
 
 def turned(run: FloatArray, mirrored: bool, upset: bool, transposed: bool) -> FloatArray:
     """Return a run (T, H, W, all of `PARTS`) mirrored, upside down, and with rows for columns, flow included."""
-    signs = np.ones(CHANNELS, np.float32)
-    if mirrored:
-        run, signs = run[:, :, ::-1], signs * FLIPPED_X
-    if upset:
-        run, signs = run[:, ::-1], signs * FLIPPED_Y
-    run = run * signs
-    return run.transpose(0, 2, 1, 3)[..., SWAPPED] if transposed else run
+    signs = np.array([-1 if mirrored else 1, -1 if upset else 1], np.float32)
+    made = run[:, :: -1 if upset else 1, :: -1 if mirrored else 1].copy()
+    made[..., -2:] *= signs
+    if not transposed:
+        return made
+    made[..., -2:] = made[..., :-3:-1]
+    return made.transpose(0, 2, 1, 3)
 
 
 def recoloured(run: FloatArray, matrix: FloatArray, added: float) -> FloatArray:

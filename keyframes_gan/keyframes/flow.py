@@ -22,6 +22,9 @@ from keyframes_gan.types import FloatArray, Image
 TRUST_PX2 = 2.0
 """Squared distance in pixels, between where a flow leads and where the flow back comes from, at which trust has fallen to 1/e."""
 UNIT = np.float32(1 / 255)
+Window = tuple[slice, slice]
+"""Rows and columns of the part that is wanted; flow is found on the whole all the same."""
+WHOLE: Window = (slice(None), slice(None))
 
 
 @dataclass(frozen=True)
@@ -52,50 +55,54 @@ class FlowGuides:
         field: FloatArray = self._search.calc(picture, other, None)
         return field
 
-    def key(self, crop: Image, key: Key) -> FloatArray:
+    def key(self, crop: Image, key: Key, window: Window = WHOLE) -> FloatArray:
         """Return what a key frame tells about `crop`.
 
         Args:
             crop: uint8 RGB (H, W, 3), the compressed face.
             key: pictures of the size of `crop`.
+            window: of `crop`.
 
         Returns:
-            float32 (H, W, 7): coding residual of the key frame in [-1, 1] (zeros when it has no `compressed`), key frame minus `crop`, and
-            trust in [0, 1], all on the grid of `crop`.
+            float32 (H, W, 7), H and W of the window: coding residual of the key frame in [-1, 1] (zeros when it has no `compressed`), key
+            frame minus `crop`, and trust in [0, 1], all on the grid of `crop`.
         """
         shown = key.picture if key.compressed is None else key.compressed
         here, there = _grey(crop), _grey(shown)
         field, back = self._between(here, there), self._between(there, here)
-        guide = np.zeros((*crop.shape[:2], KEY_CHANNELS), np.float32)
+        wanted = crop[window]
+        guide = np.zeros((*wanted.shape[:2], KEY_CHANNELS), np.float32)
         if key.compressed is not None:
-            guide[..., :3] = moved(_difference(key.picture, key.compressed), field)
-        guide[..., 3:6] = _difference(moved(key.picture, field), crop)
-        guide[..., 6] = trust(field, back)
+            guide[..., :3] = moved(_difference(key.picture, key.compressed), field, window)
+        guide[..., 3:6] = _difference(moved(key.picture, field, window), wanted)
+        guide[..., 6] = trust(field, back, window)
         return guide
 
-    def following(self, crop: Image, frames: Sequence[Image]) -> FloatArray:
-        """Return what the next compressed frames tell about `crop`: float32 (H, W, 4 AHEAD), as the network takes it.
+    def following(self, crop: Image, frames: Sequence[Image], window: Window = WHOLE) -> FloatArray:
+        """Return what the next compressed frames tell about `crop`: float32 (H, W, 4 AHEAD) of the window, as the network takes it.
 
         Args:
             crop: uint8 RGB (H, W, 3), the compressed face.
             frames: those after it, the nearest first; `AHEAD` of them count, and fewer will do.
+            window: of `crop`.
         """
-        guide = np.zeros((*crop.shape[:2], NEXT_CHANNELS), np.float32)
+        wanted = crop[window]
+        guide = np.zeros((*wanted.shape[:2], NEXT_CHANNELS), np.float32)
         for start, frame in zip(range(0, NEXT_CHANNELS, NEXT_CHANNELS // AHEAD), frames, strict=False):
-            guide[..., start : start + 3] = _difference(moved(frame, self.flow(crop, frame)), crop)
+            guide[..., start : start + 3] = _difference(moved(frame, self.flow(crop, frame), window), wanted)
             guide[..., start + 3] = 1
         return guide
 
 
-def moved(picture: npt.NDArray[Any], field: FloatArray) -> npt.NDArray[Any]:
-    """Return `picture` (H, W, C), uint8 or float32, fetched (bilinear, the border repeated) from where `field` points."""
-    columns, rows = _grid(*field.shape[:2])
-    return np.asarray(cv2.remap(picture, columns + field[..., 0], rows + field[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE))
+def moved(picture: npt.NDArray[Any], field: FloatArray, window: Window = WHOLE) -> npt.NDArray[Any]:
+    """Return `picture` (H, W, C), uint8 or float32, fetched (bilinear, the border repeated) from where the window of `field` points."""
+    columns, rows = (start[window] + field[..., at][window] for at, start in enumerate(_grid(*field.shape[:2])))
+    return np.asarray(cv2.remap(picture, columns, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE))
 
 
-def trust(field: FloatArray, back: FloatArray) -> FloatArray:
-    """Return how far going there by `field` and returning by `back` leads home: float32 (H, W), 1 for exactly, falling to 0."""
-    missed = np.square(field + moved(back, field)).sum(axis=2)
+def trust(field: FloatArray, back: FloatArray, window: Window = WHOLE) -> FloatArray:
+    """Return how far going there by `field` and returning by `back` leads home: float32, 1 for exactly, falling to 0, for the window."""
+    missed = np.square(field[window] + moved(back, field, window)).sum(axis=2)
     return np.asarray(np.exp(missed * np.float32(-1 / TRUST_PX2)), np.float32)
 
 

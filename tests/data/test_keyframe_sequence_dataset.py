@@ -23,7 +23,7 @@ from data.encoded_clips import StreamSettings, inner_side
 from data.keyframe_sequence_dataset import PARTS, KeyframeSequenceDataset
 from data.position import Positioned
 from keyframes_gan.errors import UserError
-from keyframes_gan.keyframes.flow import Key
+from keyframes_gan.keyframes.flow import Key, Window
 from keyframes_gan.types import FloatArray, Image
 from keyframes_gan.video.roundtrip import Codec, roundtrip
 
@@ -88,9 +88,9 @@ def spied(data: KeyframeSequenceDataset, monkeypatch: pytest.MonkeyPatch) -> lis
     """Return a list that takes down which key frames are used; no flow is looked for."""
     seen: list[Key] = []
 
-    def note(crop: Image, key: Key) -> FloatArray:
+    def note(crop: Image, key: Key, window: Window) -> FloatArray:
         seen.append(key)
-        return np.zeros((*crop.shape[:2], 7), np.float32)
+        return np.zeros((*crop[window].shape[:2], 7), np.float32)
 
     monkeypatch.setattr(data.guides, "key", note)
     return seen
@@ -126,7 +126,9 @@ def test_patches_may_lie_in_the_middle_more_often(build: Build, truth: list[Tens
     spread = {}
     for towards_middle in (False, True):
         data = build(num_frame=1, towards_middle=towards_middle, p_hq=0, p_photo=0, p_none=1)
-        monkeypatch.setattr(data.guides, "following", lambda here, _: np.zeros((*here.shape[:2], NEXT_CHANNELS), np.float32))
+        monkeypatch.setattr(
+            data.guides, "following", lambda here, _, window: np.zeros((*here[window].shape[:2], NEXT_CHANNELS), np.float32)
+        )
         places = [place(Positioned(data, 0)[4, position]["gt"][0], truth[0][4]) for position in range(60)]
         offsets = np.array(places) - (INNER - 64) / 2
         assert np.abs(offsets.mean(axis=0)).max() < 8

@@ -126,6 +126,14 @@ def test_the_next_frames_are_brought_here(guides: FlowGuides) -> None:
     assert not guides.following(crop, []).any()
 
 
+def test_a_window_is_that_part_of_the_whole(guides: FlowGuides) -> None:
+    crop, key = view(0, 0), Key(view(3, 1), view(3, 1, seed=1))
+    window = slice(5, 40), slice(8, 61)
+    np.testing.assert_array_equal(guides.key(crop, key, window), guides.key(crop, key)[window])
+    following = [view(1, 0), view(2, 1)]
+    np.testing.assert_array_equal(guides.following(crop, following, window), guides.following(crop, following)[window])
+
+
 def test_large_noncontiguous_views_are_fine(guides: FlowGuides) -> None:
     wide = np.concatenate([view(1, 0), view(1, 0)], axis=1)
     np.testing.assert_array_equal(guides.flow(wide[:, :SIZE], view(0, 0)), guides.flow(view(1, 0), view(0, 0)))
