@@ -23,6 +23,7 @@ datasets/train/clips_42.jsonl, which preprocessing.py makes.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import logging
 import os
@@ -72,8 +73,12 @@ def described(recipe: str, overrides: list[str], device: str, launcher: str = "n
 
 def engine_step(opt: dict[str, Any], batch: Batch) -> Step:
     """Return one step of a model of ours."""
-    model = registry.build_model(opt)
-    done = iter(range(1, 10**6))
+    return step_of(registry.build_model(opt), batch)
+
+
+def step_of(model: registry.BaseModel, batch: Batch) -> Step:
+    """Return one step of a model of BasicSR's kind, always with the same samples."""
+    done = itertools.count(1)
 
     def step() -> None:
         iteration = next(done)
@@ -111,16 +116,7 @@ def basicsr_step(opt: dict[str, Any], batch: Batch) -> Step:
             return self.bare
 
     train = {**opt["train"], "optim_g": {"type": "Adam", "lr": 4e-4}, "scheduler": {"type": "MultiStepLR", "milestones": [10**6]}}
-    model = Plain({**opt, "path": {}, "train": train})
-    done = iter(range(1, 10**6))
-
-    def step() -> None:
-        iteration = next(done)
-        model.update_learning_rate(iteration)
-        model.feed_data(batch)
-        model.optimize_parameters(iteration)
-
-    return step
+    return step_of(Plain({**opt, "path": {}, "train": train}), batch)
 
 
 def lite_batch(count: int) -> Batch:

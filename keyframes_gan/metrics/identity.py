@@ -18,16 +18,15 @@ Published figures use other ArcFace networks: compare within one embedding only.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
 
-from keyframes_gan.metrics.clips import Begin, ClipScore, Frames, Strip
+from keyframes_gan.metrics.clips import Begin, Frames, Strip
 from keyframes_gan.metrics.kinds import Picture
-from keyframes_gan.metrics.people import ByPerson, Spread
+from keyframes_gan.metrics.people import ByPerson, Spread, between
 from keyframes_gan.types import Points
 
 Vector = npt.NDArray[np.float32]
@@ -53,7 +52,11 @@ def load_sigma_ids(device: str = "auto", *, argument: str = "dlib") -> Begin:
 def load_vidd(device: str = "auto", *, argument: str = "dlib") -> Begin:
     """Return the identity distance of neighbouring frames."""
     embed = embedder(argument, device)
-    return lambda: StepDistance(embed, argument)
+
+    def look(frames: Frames) -> list[dict[int, Vector]]:
+        return embeddings(frames, frames.judged, embed, argument)
+
+    return lambda: ByPerson(between(look, lambda now, before: 1 - cosine(now, before)))
 
 
 def embedder(name: str, device: str = "auto") -> Embedder:
@@ -132,32 +135,3 @@ def _likeness(embed: Embedder, name: str) -> Callable[[Frames], list[dict[int, f
 def cosine(one: Vector, two: Vector) -> float:
     """Return the cosine of two vectors of unit length, kept within -1 to 1."""
     return float(np.clip(one.astype(np.float64) @ two, -1.0, 1.0))
-
-
-@dataclass
-class StepDistance:
-    """The `ClipScorer` of VIDD. Remembers the embeddings of the frame before."""
-
-    embed: Embedder
-    name: str
-    errors: ByPerson = field(init=False)
-    before: Mapping[int, Vector] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        self.errors = ByPerson(self._measure)
-
-    def add(self, frames: Frames) -> None:
-        """Take the next frames."""
-        self.errors.add(frames)
-
-    def finish(self) -> ClipScore:
-        """Return the frames' distances and their mean."""
-        return self.errors.finish()
-
-    def _measure(self, frames: Frames) -> list[dict[int, float]]:
-        found = []
-        for index, now in enumerate(embeddings(frames, frames.judged, self.embed, self.name)):
-            before = self.before if frames.continues(index) else {}
-            found.append({person: 1 - cosine(now[person], before[person]) for person in now if person in before})
-            self.before = now
-        return found

@@ -15,19 +15,17 @@ TLME       Temporal landmark motion error (Wang et al., "Analysis and benchmarki
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from functools import cache
 
 import numpy as np
 import numpy.typing as npt
 
 from keyframes_gan.faces.landmarks import Landmarker, box_of, roll_of
-from keyframes_gan.metrics.clips import Begin, ClipScore, Frames, Strip
-from keyframes_gan.metrics.people import ByPerson, Spread
+from keyframes_gan.metrics.clips import Begin, Frames, Strip
+from keyframes_gan.metrics.people import ByPerson, Spread, between
 from keyframes_gan.types import Points
 
-Faces = Mapping[int, Points]
 ROUNDS = 2
 
 
@@ -65,8 +63,7 @@ def _distances(of: Callable[[Points, Points], float]) -> Callable[[Frames], list
     """Return what gives every frame's distances by person."""
 
     def measure(frames: Frames) -> list[dict[int, float]]:
-        pairs = zip(placed(frames, frames.original), placed(frames, frames.judged), strict=True)
-        return [{person: of(original[person], judged[person]) for person in original} for original, judged in pairs]
+        return [{person: of(*points) for person, points in people.items()} for people in _both(frames)]
 
     return measure
 
@@ -88,37 +85,15 @@ def load_lmd() -> Begin:
 
 def load_tlme() -> Begin:
     """Return the temporal landmark motion error."""
-    return MotionError
+    return lambda: ByPerson(between(_both, _motion_error))
 
 
-@dataclass
-class MotionError:
-    """The `ClipScorer` of TLME. Remembers the landmarks of the frame before."""
+def _both(frames: Frames) -> list[dict[int, tuple[Points, Points]]]:
+    """Return per frame and person the landmarks in both pictures."""
+    pairs = zip(placed(frames, frames.original), placed(frames, frames.judged), strict=True)
+    return [{person: (original[person], judged[person]) for person in original} for original, judged in pairs]
 
-    errors: ByPerson = field(init=False)
-    before: tuple[Faces, Faces] = ({}, {})
 
-    def __post_init__(self) -> None:
-        self.errors = ByPerson(self._measure)
-
-    def add(self, frames: Frames) -> None:
-        """Take the next frames."""
-        self.errors.add(frames)
-
-    def finish(self) -> ClipScore:
-        """Return the frames' errors and their mean."""
-        return self.errors.finish()
-
-    def _measure(self, frames: Frames) -> list[dict[int, float]]:
-        found = []
-        for index, now in enumerate(zip(placed(frames, frames.original), placed(frames, frames.judged), strict=True)):
-            before = self.before if frames.continues(index) else ({}, {})
-            found.append(
-                {
-                    person: distance(now[1][person] - before[1][person], now[0][person] - before[0][person])
-                    for person in now[0]
-                    if person in before[0]
-                }
-            )
-            self.before = now
-        return found
+def _motion_error(now: tuple[Points, Points], before: tuple[Points, Points]) -> float:
+    """Return how far the points moved otherwise in the judged picture than in the original."""
+    return distance(now[1] - before[1], now[0] - before[0])

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import numpy as np
 
@@ -11,6 +12,7 @@ from keyframes_gan.metrics.clips import ClipScore, Frames, Value, mean
 
 Measure = Callable[[Frames], Sequence[dict[int, float]]]
 """Returns per frame the values by person."""
+Found = TypeVar("Found")
 FEWEST = 2
 
 
@@ -28,6 +30,27 @@ class ByPerson:
     def finish(self) -> ClipScore:
         """Return the frames' values and their mean."""
         return ClipScore(tuple(self.values), mean(self.values))
+
+
+def between(look: Callable[[Frames], Sequence[Mapping[int, Found]]], change: Callable[[Found, Found], float]) -> Measure:
+    """Return what gives every frame's changes since the frame before, by person; it remembers that frame, and so serves one clip.
+
+    Args:
+        look: finds something in every frame, by person.
+        change: of what is found in a frame, and what was in the one before.
+    """
+    last: Mapping[int, Found] = {}
+
+    def measure(frames: Frames) -> list[dict[int, float]]:
+        nonlocal last
+        changes = []
+        for index, now in enumerate(look(frames)):
+            before = last if frames.continues(index) else {}
+            changes.append({person: change(now[person], before[person]) for person in now if person in before})
+            last = now
+        return changes
+
+    return measure
 
 
 @dataclass
