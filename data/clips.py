@@ -26,7 +26,8 @@ class ClipRecord:
 
     `folder` holds `original/000000.png …` and `compressed/000000.png …`; `landmarks` float32 (N, 68, 2), (x, y) in crop pixels;
     `is_key` bool (N,) marks the compressed stream's key frames; `size` is the side of a crop in pixels. The crops show frames `first` and
-    on of the video `original`, which has `rate` frames per second; None where the list does not say which video.
+    on of the video `original`, which has `rate` frames per second; None where the list does not say which video. `template` says how faces
+    lie in the crops (`keyframes_gan.faces.align`).
     """
 
     name: str
@@ -39,6 +40,7 @@ class ClipRecord:
     original: Path | None = None
     first: int = 0
     rate: Fraction = Fraction(25)
+    template: str = "eyes"
 
     def __len__(self) -> int:
         return len(self.landmarks)
@@ -97,6 +99,19 @@ def read_originals(paths: Iterable[str], exclude: Collection[str] = ()) -> list[
     return list({(clip.folder.parents[1], clip.name): clip for clip in reversed(clips)}.values())[::-1]
 
 
+def check_one_template(clips: Iterable[ClipRecord]) -> None:
+    """Hold clips to crops in which faces lie alike.
+
+    Raises:
+        UserError: they do not.
+    """
+    some = {clip.template: clip for clip in clips}
+    if len(some) > 1:
+        got = ", ".join(f"{template} in {clip.folder}" for template, clip in some.items())
+        msg = f"dataroot: expected crops of one template, got {got}; run preprocessing.py again, with the same --template for all"
+        raise UserError(msg)
+
+
 def _record(path: Path, number: int, line: str) -> ClipRecord:
     """Turn one line into a checked record."""
     where = f"{path}:{number}"
@@ -107,6 +122,7 @@ def _record(path: Path, number: int, line: str) -> ClipRecord:
         is_key = np.asarray(row["is_key"], dtype=np.bool_)
         original = path.parent / str(row["original"]) if "original" in row else None
         first, rate = int(row.get("first", 0)), Fraction(row.get("rate", 25))
+        template = str(row["options"]["template"]) if "options" in row else "eyes"
     except (ValueError, KeyError, TypeError) as error:
         msg = (
             f"{where}: expected a clip with folder, name, crf, size, count and is_key, got an error on {error}; run preprocessing.py again"
@@ -117,7 +133,7 @@ def _record(path: Path, number: int, line: str) -> ClipRecord:
         msg = f"{where}: {name} has {count} frames, {len(landmarks)} landmarks and {len(is_key)} key flags; run preprocessing.py again"
         raise UserError(msg)
     for suffix in SUFFIXES:
-        record = ClipRecord(name, crf, folder, size, landmarks, is_key, suffix, original, first, rate)
+        record = ClipRecord(name, crf, folder, size, landmarks, is_key, suffix, original, first, rate, template)
         if all(record.path(stream, index).is_file() for stream in STREAMS for index in (0, count - 1)):
             return record
     msg = f"{where}: expected crops of frames 0 to {count - 1} in {folder}/original and compressed; run preprocessing.py again"

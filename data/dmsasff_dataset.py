@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 from torch.utils.data import Dataset
 
-from data.clips import ClipRecord, CropCache, read_clips
+from data.clips import ClipRecord, CropCache, check_one_template, read_clips
 from data.samples import evenly, sample_generator, sample_table, unit
 from keyframes_gan.errors import UserError
 from keyframes_gan.faces.align import landmark_image
@@ -63,7 +63,8 @@ class DMSASFFNetDataset(Dataset[dict[str, Any]]):
             `cache_gb`, `num_worker_per_gpu`, `seed`.
 
     Raises:
-        UserError: a list of clips cannot be read, no clip is left, or a clip's crops are smaller than the patch.
+        UserError: a list of clips cannot be read, no clip is left, a clip's crops are smaller than the patch, or faces lie
+            otherwise in some crops than in others.
     """
 
     def __init__(self, opt: dict[str, Any]) -> None:
@@ -81,6 +82,7 @@ class DMSASFFNetDataset(Dataset[dict[str, Any]]):
         if not self.clips:
             msg = f"{opt.get('name', 'data set')}: no clip is left after `exclude`; expected at least one"
             raise UserError(msg)
+        check_one_template(self.clips)
         self._check_sizes()
         per_clip = int(opt.get("frames_per_clip", 8))
         self.frames = sample_table(range(len(clip)) if self.train else evenly(len(clip), per_clip) for clip in self.clips)

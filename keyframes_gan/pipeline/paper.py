@@ -63,7 +63,6 @@ class Job:
     compressed: Path
     first: int
     times: tuple[Fraction, ...]
-    template: str
     fingerprint: dict[str, Any]
     matrices: Any = field(repr=False)
 
@@ -97,7 +96,6 @@ def _job(base: Path, row: dict[str, Any], record: ClipRecord, asked: dict[str, A
             compressed=base / row["compressed"],
             first=int(row["first"]),
             times=tuple(Fraction(each) for each in row["times"]),
-            template=row["options"]["template"],
             fingerprint={**asked, "clip_sha256": row["sha256"]},
             matrices=matrices,
         )
@@ -155,9 +153,9 @@ def restore_preprocessed(base: Path, crf: int, settings: Settings, *, save_stage
 def _check_template(job: Job, restorer: Restorer) -> None:
     """Refuse crops in which faces do not lie as the restorer wants them."""
     wanted = restorer.spec.template
-    if job.template == wanted or (job.template == "paper" and wanted == "eyes") or restorer.spec.any_template:
+    if job.record.template == wanted or (job.record.template == "paper" and wanted == "eyes") or restorer.spec.any_template:
         return
-    got = f"expected crops of the template {wanted}, got {job.template} in {job.record.folder}"
+    got = f"expected crops of the template {wanted}, got {job.record.template} in {job.record.folder}"
     msg = f"--restorer {restorer.spec.name}: {got}; use -i and -o, or cut them by preprocessing.py --template {wanted}"
     raise UserError(msg)
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from data.clips import CropCache, read_clips, read_crop
+from data.clips import CropCache, check_one_template, read_clips, read_crop
 from keyframes_gan.errors import UserError
 
 
@@ -44,6 +44,15 @@ def test_crops_are_rgb(synthetic_clips: Path) -> None:
     assert np.abs(crop.reshape(-1, 3).mean(axis=0) - [58, 150, 200]).max() < 3
 
 
+def test_crops_in_which_faces_lie_otherwise_do_not_go_together(copied: Path) -> None:
+    check_one_template(read_clips(copied))
+    rewrite(copied, lambda row: row.update(options={"template": "upright"}))
+    clips = read_clips(copied)
+    assert [clip.template for clip in clips] == ["eyes", "upright"]
+    with pytest.raises(UserError, match=r"expected crops of one template, got eyes in .*first, upright in .*second; run preprocessing\.py"):
+        check_one_template(clips)
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -51,6 +60,7 @@ def test_crops_are_rgb(synthetic_clips: Path) -> None:
         (lambda row: row.update(count=23), "second has 23 frames, 24 landmarks"),
         (lambda row: row.update(count="many"), "many"),
         (lambda row: row.update(folder="gone"), "landmarks.npy"),
+        (lambda row: row.update(options=["upright"]), "an error on"),
     ],
 )
 def test_wrong_rows_name_the_line(copied: Path, change: Callable[[dict[str, Any]], object], words: str) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -153,3 +155,12 @@ def test_excluded_clips_and_small_crops(synthetic_clips: Path) -> None:
         dataset(synthetic_clips, exclude=["first", "second"])
     with pytest.raises(UserError, match="smaller than patch_size 128"):
         dataset(synthetic_clips, patch_size=128)
+
+
+def test_faces_that_lie_otherwise_are_refused(synthetic_clips: Path, tmp_path: Path) -> None:
+    shutil.copytree(synthetic_clips.parent, tmp_path / "base")
+    other = tmp_path / "base" / "clips_42.jsonl"
+    rows = [{**json.loads(line), "options": {"template": "upright"}} for line in other.read_text().splitlines()]
+    other.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(UserError, match="expected crops of one template"):
+        dataset(synthetic_clips, dataroot=[str(synthetic_clips), str(other)])
