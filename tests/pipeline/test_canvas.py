@@ -210,9 +210,6 @@ def test_the_papers_protocol_refuses_what_it_cannot_do(tmp_path: Path, record: A
     record()
     with pytest.raises(UserError, match="use -i and -o"):
         restore_preprocessed(tmp_path, 42, Settings(restorer="recorder", finish=Finish(upscale=2)), progress=False)
-    record(template="ffhq")
-    with pytest.raises(UserError, match="FFHQ crops; use -i and -o"):
-        restore_preprocessed(tmp_path, 42, Settings(restorer="recorder"), progress=False)
 
 
 def test_a_restorer_gets_crops_by_its_template(tmp_path: Path, follow: Any, record: Any, face: Any, moving: Any, make_video: Any) -> None:
