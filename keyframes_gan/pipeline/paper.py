@@ -285,6 +285,10 @@ class _Run:
         clip = FaceClip(0, indices[0], np.stack(crops), self._matrices[indices], self._landmarks[indices], references)
         with self._clock("restore"):
             restored = self._restorer.restore(clip, self._state)
+        if restored.shape != clip.crops.shape:
+            got = f"expected a restorer that leaves crops their size, {self._size} pixels, got {restored.shape[1]} from"
+            msg = f"--restorer: {got} {self._settings.restorer}; use -i and -o"
+            raise UserError(msg)
         for position, (frame, picture) in enumerate(zip(frames, restored, strict=True)):
             with self._clock("paste"):
                 original = clip.crops[position] if self._restorer.spec.residual else None

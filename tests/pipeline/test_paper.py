@@ -311,6 +311,14 @@ def test_crops_that_the_restorer_cannot_take_are_refused(base: Path, record: Any
     assert recorder.clips
 
 
+def test_a_restorer_that_enlarges_is_refused(base: Path, record: Any) -> None:
+    record(lambda clip: clip.crops.repeat(2, axis=1).repeat(2, axis=2))
+    lines = restore(base)
+    assert [line[:14] for line in lines] == ["a: --restorer:", "b: --restorer:"]
+    assert all("64 pixels, got 128 from recorder; use -i and -o" in line for line in lines)
+    assert not list((base / "inference").rglob("*.mp4"))
+
+
 @pytest.mark.parametrize("fault", ["not json", "no first", "no matrices", "short matrices", "bad times"])
 def test_bad_records_are_one_line(base: Path, record: Any, fault: str) -> None:
     record()
