@@ -253,6 +253,7 @@ class RestorerSpec:
     added to the frame, so that an unchanged crop leaves the frame bit-exact instead of blurred by two resamplings.
     `template`: how faces lie in the crops that it is given, a template of `keyframes_gan.faces.align`; with `any_template` others serve
     too, such as those that `preprocessing.py` cuts.
+    `least_face`, with template "upright": faces with narrower boxes are enlarged to so many pixels; 0: none is.
     `stream_keys`: the stream's own key frames serve as references where there are no better ones.
     `blend` and, for images, `photo_blend` (how faces are blended in), `tracking` and `min_identity` (how alike a restored face must be to
     its input, 0 to 1; 0 for no matter) hold where the user asks for nothing else.
@@ -270,6 +271,7 @@ class RestorerSpec:
     template: Template = "eyes"
     any_template: bool = False
     looks_ahead: bool = False
+    least_face: float = 0.0
     stream_keys: bool = True
     blend: Blend = "feather"
     photo_blend: Blend = "feather"

@@ -14,7 +14,8 @@ The third is the one that most restorers of still faces were trained on:
 
 The fourth leaves pixels as they are, for networks that enlarge and for measurements:
 
-    upright  a window around the face's box (`box_of`), moved by whole pixels; scaled down if box and margin do not fit in, never up
+    upright  a window around the face's box (`box_of`), moved by whole pixels; scaled down if box and margin do not fit in; scaled up only
+             if asked to (`CropSpec.least_face`)
 
 Convention: see `keyframes_gan.types`. `to_crop` maps frame (x, y) to crop (x, y).
 """
@@ -68,10 +69,14 @@ BORDERS: dict[str, int] = {"reflect": cv2.BORDER_REFLECT_101, "black": cv2.BORDE
 
 @dataclass(frozen=True)
 class CropSpec:
-    """How a face is cut out: the `template` ("paper", "eyes", "ffhq" or "upright") and the side of the square crop in pixels."""
+    """How a face is cut out: the `template` ("paper", "eyes", "ffhq" or "upright") and the side of the square crop in pixels.
+
+    `least_face`, for "upright" alone: a face whose box is narrower is enlarged to so many pixels, as far as the crop has room; 0: none is.
+    """
 
     template: Template = "eyes"
     size: int = 256
+    least_face: float = 0.0
 
     def __post_init__(self) -> None:
         if self.template not in get_args(Template) or self.size <= 0:
@@ -114,7 +119,8 @@ class CropSpec:
         low, high = np.split(box_of(points).astype(np.float64), 2)
         if high[0] <= low[0]:
             raise FaceError(ONE_SPOT)
-        scale = min(self.size / (BOX_MARGIN * (high[0] - low[0])), 1.0)
+        width = high[0] - low[0]
+        scale = min(self.size / (BOX_MARGIN * width), max(self.least_face / width, 1.0))
         shift = (self.size - 1) / 2 - scale * (low + high) / 2
         return np.column_stack([scale * np.eye(2), np.rint(shift) if scale == 1 else shift])
 
@@ -176,17 +182,18 @@ def similarity_between(source: npt.NDArray[np.floating], target: npt.NDArray[np.
     return np.column_stack([linear, target_middle - linear @ source_middle])
 
 
-def native_size(points: npt.NDArray[Any], sizes: Sequence[int], *, template: Template = "eyes") -> int:
+def native_size(points: npt.NDArray[Any], sizes: Sequence[int], *, template: Template = "eyes", least_face: float = 0.0) -> int:
     """Return the smallest of `sizes` whose crop is not smaller than the face in the frame, or the largest there is.
 
     Args:
         points: (68, 2), or (N, 68, 2) for a whole track: then the size fits the largest face of the track.
         sizes: crop sides in pixels that are allowed, in any order.
         template: the crop's template.
+        least_face: as in `CropSpec`.
     """
     faces = points.reshape(-1, *points.shape[-2:])
     smallest_scale = min(scale_of(CropSpec(template, 1).to_crop(face)) for face in faces)
-    needed = 1 / smallest_scale
+    needed = max(1 / smallest_scale, BOX_MARGIN * least_face)
     return min((size for size in sizes if size >= needed), default=max(sizes))
 
 

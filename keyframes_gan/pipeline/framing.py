@@ -52,11 +52,11 @@ class FaceFraming:
 
     def size(self, points: npt.NDArray[np.float32]) -> int:
         """Return the smallest size the restorer accepts that loses no pixel of the face."""
-        return align.native_size(points, self.spec.crop_sizes, template=self.spec.template)
+        return align.native_size(points, self.spec.crop_sizes, template=self.spec.template, least_face=self.spec.least_face)
 
     def to_crop(self, points: npt.NDArray[np.float32], size: int) -> Matrix:
         """Return the matrix that the restorer's template gives."""
-        return align.CropSpec(self.spec.template, size).to_crop(points)
+        return self._crops(size).to_crop(points)
 
     def fitted(self, reference: Reference, size: int) -> Reference:
         """Return the key frame cut by the restorer's template; itself when it has that size.
@@ -65,7 +65,10 @@ class FaceFraming:
         """
         if reference.time is None or len(reference.picture) == size:
             return fit(reference, size)
-        return recut(reference, align.CropSpec(self.spec.template, size))
+        return recut(reference, self._crops(size))
+
+    def _crops(self, size: int) -> align.CropSpec:
+        return align.CropSpec(self.spec.template, size, self.spec.least_face)
 
 
 @dataclass(frozen=True)

@@ -194,8 +194,8 @@ def _cut(clip: FaceClip, start: int, end: int, spec: RestorerSpec) -> tuple[Face
     """Cut frames of a clip as a restorer wants them; also return the matrices from the clip's crops to the new ones."""
     part = slice(start, end)
     points = clip.landmarks[part]
-    size = align.native_size(points, spec.crop_sizes, template=spec.template)
-    template = align.CropSpec(spec.template, size)
+    size = align.native_size(points, spec.crop_sizes, template=spec.template, least_face=spec.least_face)
+    template = align.CropSpec(spec.template, size, spec.least_face)
     matrices = [template.to_crop(face) for face in points]
     references = clip.references[part] or (None,) * len(points)
     cut = FaceClip(

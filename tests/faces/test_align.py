@@ -266,6 +266,20 @@ def test_upright_crops_are_as_large_as_the_face_needs_and_never_enlarged() -> No
         align.CropSpec("upright", 64).to_crop(np.ones((68, 2)))
 
 
+def test_upright_crops_enlarge_small_faces_where_asked() -> None:
+    for width, scale in ((15, 4), (30, 2), (60, 1), (75, 1), (128, 2 / 3)):
+        assert align.scale_of(align.CropSpec("upright", 128, least_face=60).to_crop(upright_face(width, 0, 0))) == pytest.approx(
+            scale, rel=1e-4
+        )
+    small = align.CropSpec("upright", 64, least_face=60)
+    face = upright_face(30, 50.3, 40.6)
+    assert align.scale_of(small.to_crop(face)) == pytest.approx(64 / 45, rel=1e-4)
+    placed = align.box_of(align.transform_points(face, small.to_crop(face)))
+    np.testing.assert_allclose((placed[:2] + placed[2:]) / 2, [31.5, 31.5], atol=1e-3)
+    for width, size in ((20, 96), (64, 96), (65, 128)):
+        assert align.native_size(upright_face(width, 0, 0), (64, 96, 128), template="upright", least_face=60) == size
+
+
 def test_joined_matrices_do_one_after_the_other() -> None:
     rng = np.random.default_rng(1)
     first, second = rng.normal(size=(2, 2, 3))

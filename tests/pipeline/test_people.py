@@ -140,6 +140,16 @@ def test_a_face_too_large_for_smaller_crops_is_shrunk_not_cut(record: Any, face:
     assert float(np.ptp(align.box_of(after.landmarks)[::2])) < 64 / align.BOX_MARGIN + 0.6
 
 
+def test_small_faces_and_their_key_frames_are_enlarged_alike(record: Any, face: Any) -> None:
+    framing = FaceFraming(replace(record().spec, template="upright", crop_sizes=(64, 96, 128), least_face=64.0))
+    points = face(150, 150, 6)
+    assert framing.size(points[None]) == 96
+    assert align.scale_of(framing.to_crop(points, 96)) > 1
+    key = key_of(framing, points, 96)
+    assert np.ptp(align.box_of(key.landmarks)[::2]) == pytest.approx(64, abs=0.1)
+    assert np.ptp(align.box_of(framing.fitted(key, 128).landmarks)[::2]) == pytest.approx(64, abs=0.1)
+
+
 def test_photos_are_resized(record: Any, face: Any) -> None:
     framing = upright(record)
     photo = key_of(framing, face(150, 150, 15), 64, time=None)
