@@ -19,14 +19,14 @@ from keyframes_gan.types import CROP_SIZES, RestorerSpec
 if TYPE_CHECKING:
     import torch
 
-LEAST_FACE = 213.0
-"""Smaller faces hold more in every pixel than those it was trained on; at this width they fill crops of 320 pixels."""
+LEAST_FACE, LEAST_CROP = 213.0, 320
+"""Smaller faces hold more in every pixel than those it was trained on; at this width they fill a crop that large, both in pixels."""
 
 SPEC = RestorerSpec(
     name="keyframes_lite",
     summary="compression artefacts, guided by key frames and neighbouring frames; small and fast",
     weights="keyframes_lite",
-    crop_sizes=CROP_SIZES,
+    crop_sizes=tuple(sorted((LEAST_CROP, *CROP_SIZES))),
     clip_length=8 + AHEAD,
     overlap=AHEAD,
     needs_reference=False,
@@ -38,7 +38,17 @@ SPEC = RestorerSpec(
     looks_ahead=True,
     stream_keys=False,
 )
-PLAIN_SPEC = replace(SPEC, template="eyes", any_template=False, clip_length=8, overlap=0, looks_ahead=False, stream_keys=True)
+PLAIN_SPEC = replace(
+    SPEC,
+    crop_sizes=CROP_SIZES,
+    template="eyes",
+    least_face=0.0,
+    any_template=False,
+    clip_length=8,
+    overlap=0,
+    looks_ahead=False,
+    stream_keys=True,
+)
 """For DMSASFFNetLite."""
 PLAIN_KEY = "picture_pyramid.enter.weight"
 """A key that only weights of DMSASFFNetLite have."""
