@@ -33,13 +33,16 @@ AHEAD = 5
 """So many frames after the one to restore are shown."""
 NEXT_CHANNELS = 4 * AHEAD
 """For each of them, the nearest first: picture minus the compressed one (3), whether there is one (1)."""
+PARTS = (3, KEY_CHANNELS, PAST_CHANNELS, NEXT_CHANNELS)
+"""What the first convolution takes: the compressed picture less 1/2, key frame, frame before, frames after."""
+CHANNEL_STEP = 8
+"""It computes faster with its channels filled up to a multiple of this."""
 DIFFERENCE_GAIN = 4.0
 GAINS = (1.0,) * 3 + 2 * ((DIFFERENCE_GAIN,) * 6 + (1.0,)) + AHEAD * ((DIFFERENCE_GAIN,) * 3 + (1.0,))
 """Differences are small beside pictures; the first convolution sees them this much larger."""
 RESIDUAL_GAIN = 0.1
 """The network's own correction in units of its last convolution."""
 GATES = 2
-BINOMIAL = (1.0, 2.0, 1.0)
 DETAIL_PREFIX = "detail"
 """Weights of a VividKeyframeFlowNet that a KeyframeFlowNet does not have begin with this."""
 
@@ -127,7 +130,7 @@ class KeyframeFlowNet(nn.Module):
         nn.init.zeros_(self.tail.weight)
         nn.init.zeros_(self.tail.bias)  # type: ignore[arg-type]
 
-    def forward(self, compressed: Tensor, key: Tensor, known: Known | None, following: Tensor) -> Made:
+    def forward(self, compressed: Tensor, key: Tensor | None, known: Known | None, following: Tensor) -> Made:
         """Restore `compressed`.
 
         Everything is moved onto `compressed` already, and zero where there is nothing to be had.
@@ -135,7 +138,7 @@ class KeyframeFlowNet(nn.Module):
         Args:
             compressed: (N, 3, H, W) in [0, 1], RGB; H and W multiples of 8.
             key: (N, 7, H, W): the key frame's coding residual in [-1, 1], zero when not known; the key frame minus `compressed`; trust in
-                the flow in [0, 1].
+                the flow in [0, 1]. None: as zeros, but quicker.
             known: what the frame before tells, see `carried`; None for a first frame.
             following: (N, 4 AHEAD, H, W): for each frame after, the compressed picture minus `compressed`; 1, or 0 without one.
 
@@ -144,7 +147,7 @@ class KeyframeFlowNet(nn.Module):
         """
         past, features = self._nothing(compressed) if known is None else known
         self._check(compressed, key, past, features, following)
-        seen = self._seen(compressed, key, past, features, following)
+        seen = self._seen((compressed - 0.5, key, past, following), features)
         picture = self._restored(seen, compressed, key, past)
         return Made(picture, picture, seen)
 
@@ -153,31 +156,40 @@ class KeyframeFlowNet(nn.Module):
         past = compressed.new_zeros(count, PAST_CHANNELS, height, width)
         return Known(past, compressed.new_zeros(count, self.recall.in_channels, height // UNSHUFFLE, width // UNSHUFFLE))
 
-    def _seen(self, compressed: Tensor, key: Tensor, past: Tensor, features: Tensor, following: Tensor) -> Tensor:
+    def _seen(self, given: Sequence[Tensor | None], features: Tensor) -> Tensor:
         """Return features at half the resolution, (N, C, H / 2, W / 2)."""
         recalled = self.recall(features.to(self.recall.weight.dtype))
-        entered = self._enter(_joined([one.to(recalled.dtype) for one in (compressed - 0.5, key, past, following)]))
-        fine = self.fine_down(_act(entered + recalled))
+        fine = self.fine_down(_act(self._entered(given, recalled.dtype) + recalled))
         middle = self.middle_down(_act(self.to_middle(fine)))
         coarse = self.coarse(_act(self.to_coarse(middle)))
         middle = self.middle_up(_act(middle + F.pixel_shuffle(self.from_coarse(coarse), 2)))
         made: Tensor = self.fine_up(_act(fine + F.pixel_shuffle(self.from_middle(middle), 2)))
         return made
 
-    def _enter(self, given: Tensor) -> Tensor:
-        """Return `enter` of what is given at full resolution, its differences enlarged and its pixels unshuffled, in one convolution."""
+    def _entered(self, given: Sequence[Tensor | None], dtype: torch.dtype) -> Tensor:
+        """Return `enter` of what is given, its differences enlarged and its pixels unshuffled, in one convolution.
+
+        Args:
+            given: pictures of `PARTS` channels at full resolution; None counts as zeros, and costs nothing.
+            dtype: in which to compute.
+        """
         gains = self.enter.weight.new_tensor(GAINS).view(-1, 1, 1, 1, 1)
-        taps = self.enter.weight.unflatten(1, (len(GAINS), UNSHUFFLE, UNSHUFFLE)) * gains
-        outputs, inputs, *_, side = taps.shape
-        kernel = taps.permute(0, 1, 4, 2, 5, 3).reshape(outputs, inputs, side * UNSHUFFLE, side * UNSHUFFLE)
-        return F.conv2d(given, kernel.to(given.dtype), self.enter.bias, UNSHUFFLE, UNSHUFFLE)
+        taps = (self.enter.weight.unflatten(1, (len(GAINS), UNSHUFFLE, UNSHUFFLE)) * gains).split(PARTS, dim=1)
+        there = [(picture, part) for picture, part in zip(given, taps, strict=True) if picture is not None]
+        shown, kernel = [picture.to(dtype) for picture, _ in there], torch.cat([part for _, part in there], dim=1)
+        outputs, inputs, *_, side = kernel.shape
+        spare = -inputs % CHANNEL_STEP
+        count, _, height, width = shown[0].shape
+        filled = _joined([*shown, shown[0].new_zeros(count, spare, height, width)])
+        kernel = F.pad(kernel.permute(0, 1, 4, 2, 5, 3).reshape(outputs, inputs, side * UNSHUFFLE, -1), (0, 0, 0, 0, 0, spare))
+        return F.conv2d(filled, kernel.to(dtype), self.enter.bias, UNSHUFFLE, UNSHUFFLE)
 
-    def _restored(self, seen: Tensor, compressed: Tensor, key: Tensor, past: Tensor) -> Tensor:
+    def _restored(self, seen: Tensor, compressed: Tensor, key: Tensor | None, past: Tensor) -> Tensor:
         own, key_gate, past_gate = F.pixel_shuffle(self.tail(seen), UNSHUFFLE).float().split((3, 1, 1), dim=1)
-        moved = torch.sigmoid(key_gate) * key[:, :3] + torch.sigmoid(past_gate) * past[:, :3]
-        return compressed + moved + RESIDUAL_GAIN * own
+        picture = compressed + torch.sigmoid(past_gate) * past[:, :3] + RESIDUAL_GAIN * own
+        return picture if key is None else picture + torch.sigmoid(key_gate) * key[:, :3]
 
-    def _check(self, compressed: Tensor, key: Tensor, past: Tensor, features: Tensor, following: Tensor) -> None:
+    def _check(self, compressed: Tensor, key: Tensor | None, past: Tensor, features: Tensor, following: Tensor) -> None:
         count, channels, height, width = compressed.shape
         if channels != 3 or height % MULTIPLE or width % MULTIPLE:  # noqa: PLR2004
             msg = f"compressed: expected (N, 3, H, W) with H and W multiples of {MULTIPLE}, got {tuple(compressed.shape)}"
@@ -189,7 +201,7 @@ class KeyframeFlowNet(nn.Module):
             ("features", features, (count, self.recall.in_channels, *half)),
             ("following", following, (count, NEXT_CHANNELS, height, width)),
         ):
-            if tuple(given.shape) != wanted:
+            if given is not None and tuple(given.shape) != wanted:
                 msg = f"{name}: expected {wanted}, got {tuple(given.shape)}"
                 raise ValueError(msg)
 
@@ -222,7 +234,7 @@ class VividKeyframeFlowNet(KeyframeFlowNet):
         nn.init.zeros_(self.detail_tail.weight)
         nn.init.zeros_(self.detail_tail.bias)  # type: ignore[arg-type]
 
-    def forward(self, compressed: Tensor, key: Tensor, known: Known | None, following: Tensor) -> Made:
+    def forward(self, compressed: Tensor, key: Tensor | None, known: Known | None, following: Tensor) -> Made:
         """Restore `compressed`, given as to `KeyframeFlowNet`; the vivid picture is the one to be shown."""
         faithful, _, seen = super().forward(compressed, key, known, following)
         detail = F.pixel_shuffle(self.detail_tail(self.detail(seen)), UNSHUFFLE).float()
@@ -240,14 +252,20 @@ def carried(made: Made, before: Tensor, compressed: Tensor, flow: Tensor) -> Kno
     """
     moved = warp(_joined((made.faithful - before, made.faithful)), flow, outside="border")
     past = _joined((moved[:, :3], moved[:, 3:] - compressed, torch.ones_like(moved[:, :1])))
-    return Known(past, warp(made.features.float(), F.avg_pool2d(flow, UNSHUFFLE) / UNSHUFFLE, outside="border"))
+    return Known(past, warp(made.features.float(), _halved(flow), outside="border"))
+
+
+def _halved(flow: Tensor) -> Tensor:
+    """Return a flow (N, 2, H, W) at half the resolution: the mean of 2x2 vectors, in pixels of that."""
+    upper, lower = flow[:, :, ::2], flow[:, :, 1::2]
+    return (upper[..., ::2] + upper[..., 1::2] + lower[..., ::2] + lower[..., 1::2]) / (4 * UNSHUFFLE)
 
 
 def _blurred(picture: Tensor) -> Tensor:
     """Return a picture (N, 1, H, W) after a binomial filter of 3x3 taps, about a Gaussian of 0.7 pixels; the border is repeated."""
-    row = picture.new_tensor(BINOMIAL).view(1, 1, 1, -1) / sum(BINOMIAL)
-    across = F.conv2d(F.pad(picture, (1, 1, 1, 1), mode="replicate"), row)
-    return F.conv2d(across, row.transpose(2, 3))
+    padded = F.pad(picture, (1, 1, 1, 1), mode="replicate")
+    across = padded[..., :-2] + 2 * padded[..., 1:-1] + padded[..., 2:]
+    return (across[:, :, :-2] + 2 * across[:, :, 1:-1] + across[:, :, 2:]) / 16
 
 
 def _joined(pictures: Sequence[Tensor]) -> Tensor:

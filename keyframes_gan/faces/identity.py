@@ -23,14 +23,25 @@ def embed(rgb: Image, points: Points) -> FloatArray:
         rgb: the frame, uint8 (H, W, 3).
         points: float32 (68, 2), the face's landmarks in the frame.
     """
-    check_image(rgb, "embed: rgb")
-    check_shape(points, np.float32, (68, 2), "embed: points")
+    return embed_chip(face_chip(rgb, points))
+
+
+def face_chip(rgb: Image, points: Points) -> Image:
+    """Return all that `embed` looks at: the face upright and of one size, uint8 (150, 150, 3). Arguments as for `embed`."""
+    check_image(rgb, "face_chip: rgb")
+    check_shape(points, np.float32, (68, 2), "face_chip: points")
     import dlib  # noqa: PLC0415 - only when the first face comes
 
     corners = np.concatenate([points.min(axis=0), points.max(axis=0)])
     parts = [dlib.point(int(x), int(y)) for x, y in np.rint(points)]
     shape = dlib.full_object_detection(dlib.rectangle(*(int(value) for value in np.rint(corners))), parts)
-    vector: FloatArray = np.array(shared("face_recognition_model_v1", IDENTITY).compute_face_descriptor(rgb, shape), np.float32)
+    chip: Image = dlib.get_face_chip(rgb, shape)
+    return chip
+
+
+def embed_chip(chip: Image) -> FloatArray:
+    """Return the identity, as `embed`, of a face of `face_chip`."""
+    vector: FloatArray = np.array(shared("face_recognition_model_v1", IDENTITY).compute_face_descriptor(chip), np.float32)
     unit: FloatArray = vector / np.linalg.norm(vector)
     return unit
 

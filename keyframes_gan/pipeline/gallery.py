@@ -1,14 +1,18 @@
-"""Who is who: the same person keeps one id when the tracker, after an absence or a cut, begins a new track."""
+"""Who is who: the same person keeps one id when the tracker, after an absence or a cut, begins a new track.
+
+Faces are compared only when somebody comes while somebody else is away, so that a video of one person is never held up by it.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from keyframes_gan.faces.identity import SAME_PERSON, embed, similarity
+from keyframes_gan.faces.identity import SAME_PERSON, embed_chip, face_chip, similarity
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,18 +29,32 @@ TRACK_FRAMES = 100
 """Frames after which a track that is gone cannot come back under its own number."""
 
 
+class _View:
+    """How a face looked, and, once somebody asks, whose it is."""
+
+    def __init__(self, rgb: Image, face: SmoothFace) -> None:
+        self._chip = face_chip(rgb, face.points)
+
+    @cached_property
+    def identity(self) -> FloatArray:
+        return embed_chip(self._chip)
+
+
 @dataclass
 class _Known:
     last: int
     looked: int
-    views: list[FloatArray] = field(default_factory=list)
+    views: list[_View] = field(default_factory=list)
+
+    def likeness(self, view: _View) -> float:
+        return max(similarity(one.identity, view.identity) for one in self.views)
 
 
 class Gallery:
     """Gives every track the id of a person: that of an absent person who looks the same (`SAME_PERSON`), else a new one.
 
     The id of a new person is that of the track. Newcomers of one frame and absent people are paired by the Hungarian method; nobody
-    is in a picture twice. Memory is bounded: 128 numbers a view, `MOST_VIEWS` views a person, `MOST_ABSENT` absent people.
+    is in a picture twice. Memory is bounded: 150 by 150 pixels a view, `MOST_VIEWS` views a person, `MOST_ABSENT` absent people.
     """
 
     def __init__(self) -> None:
@@ -75,21 +93,19 @@ class Gallery:
         return leaving
 
     def _met(self, index: int, newcomers: list[SmoothFace], present: set[int], rgb: Image) -> dict[int, int]:
-        identities = [embed(rgb, face.points) for face in newcomers]
+        views = [_View(rgb, face) for face in newcomers]
         absent = [person for person in self._known if person not in present]
         found: dict[int, int] = {}
         if absent:
-            alike = np.array(
-                [[max(similarity(view, one) for view in self._known[person].views) for person in absent] for one in identities]
-            )
+            alike = np.array([[self._known[person].likeness(view) for person in absent] for view in views])
             rows, columns = linear_sum_assignment(-alike)
             for row, column in zip(rows, columns, strict=True):
                 if alike[row, column] >= SAME_PERSON:
                     found[newcomers[row].track_id] = absent[column]
-        for face, identity in zip(newcomers, identities, strict=True):
+        for face, view in zip(newcomers, views, strict=True):
             if face.track_id not in found:
                 found[face.track_id] = face.track_id
-                self._known[face.track_id] = _Known(index, index, [identity])
+                self._known[face.track_id] = _Known(index, index, [view])
         return found
 
     def _look(self, person: _Known, index: int, face: SmoothFace, rgb: Image) -> None:
@@ -97,6 +113,6 @@ class Gallery:
         if index - person.looked < VIEW_EVERY:
             return
         person.looked = index
-        person.views.append(embed(rgb, face.points))
+        person.views.append(_View(rgb, face))
         if len(person.views) > MOST_VIEWS:
             del person.views[1]

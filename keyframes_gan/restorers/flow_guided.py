@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from archs.keyframe_flow_arch import AHEAD, KEY_CHANNELS, Made, carried
+from archs.keyframe_flow_arch import AHEAD, Made, carried
 from keyframes_gan.faces.align import similarity_between, transform_points
 from keyframes_gan.faces.recut import moved
 from keyframes_gan.keyframes.flow import FlowGuides, Key
@@ -62,14 +62,13 @@ class FlowGuided:
         network: in float32, on the CPU.
         spec: how to feed it; frames that are only shown (`FaceClip.ahead`) serve as the frames after.
         device: where the network runs.
-        precision: float32, or bfloat16 for the convolutions.
+        precision: of the network's weights, float32 or bfloat16; pictures, and what is moved by flow, stay in float32.
     """
 
     def __init__(self, network: torch.nn.Module, spec: RestorerSpec, *, device: torch.device, precision: torch.dtype) -> None:
         self.spec = spec
-        self._network = network.eval().to(device).to(memory_format=torch.channels_last)
+        self._network = network.eval().to(device, precision).to(memory_format=torch.channels_last)
         self._device = device
-        self._precision = precision
         self._threads = threading.local()
 
     def start(self, track_id: int) -> FlowState:
@@ -81,7 +80,7 @@ class FlowGuided:
         guides = self._all_guides(clip, state)
         restored: npt.NDArray[np.uint8] = clip.crops.copy()
         past = state.past
-        with torch.inference_mode(), torch.autocast(self._device.type, self._precision, enabled=self._precision != torch.float32):
+        with torch.inference_mode():
             for frame, guide in enumerate(guides, clip.context):
                 made = self._one(clip.crops[frame], guide, past)
                 past = Past(clip.crops[frame], made)
@@ -93,7 +92,7 @@ class FlowGuided:
     def _one(self, crop: Image, guide: _Guides, past: Past | None) -> Made:
         """Return what is made of a frame, (1, C, S, S)."""
         compressed = self._tensor(crop) / 255
-        key = self._tensor(np.zeros((*crop.shape[:2], KEY_CHANNELS), np.float32) if guide.key is None else guide.key)
+        key = None if guide.key is None else self._tensor(guide.key)
         known = None
         if guide.flow is not None and past is not None:
             known = carried(past.made, self._tensor(past.crop) / 255, compressed, self._tensor(guide.flow))

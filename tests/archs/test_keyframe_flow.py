@@ -75,6 +75,14 @@ def test_a_first_frame_is_one_that_knows_nothing_of_others() -> None:
         assert torch.equal(one, other)
 
 
+@torch.no_grad()
+def test_no_key_frame_is_one_of_zeros() -> None:
+    net, (compressed, key, past, features, following) = awake(), inputs()
+    known = Known(past, features)
+    for one, other in zip(net(compressed, None, known, following), net(compressed, 0 * key, known, following), strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-5)
+
+
 def test_what_is_carried_lies_where_flow_leads() -> None:
     """What lies at p lay at p + (4, -2): features, at half the size, 2 to the right and 1 above."""
     before, compressed, restored = torch.rand((3, 1, 3, 24, 40), generator=torch.Generator().manual_seed(1))
@@ -234,6 +242,16 @@ def test_details_are_grey_and_no_even_shade() -> None:
     assert detail.abs().max() > 1e-3
     net.detail_tail.bias.add_(5.0)
     torch.testing.assert_close(run(net, given).shown, made.shown, rtol=0, atol=1e-5)
+
+
+@torch.no_grad()
+def test_details_lack_what_a_binomial_blur_leaves() -> None:
+    net, given = vivid_of(awake()), inputs()
+    made = run(net, given)
+    drawn = F.pixel_shuffle(net.detail_tail(net.detail(made.features)), 2)
+    taps = torch.tensor([1.0, 2.0, 1.0]) / 4
+    blurred = F.conv2d(F.pad(drawn, (1, 1, 1, 1), mode="replicate"), torch.outer(taps, taps).view(1, 1, 3, 3))
+    torch.testing.assert_close(made.shown - made.faithful, (0.1 * (drawn - blurred)).expand(-1, 3, -1, -1), rtol=0, atol=1e-6)
 
 
 def test_only_details_make_pictures_vivid() -> None:

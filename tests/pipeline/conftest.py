@@ -112,14 +112,15 @@ def follow(monkeypatch: pytest.MonkeyPatch) -> Callable[[Script], None]:
     def use(script: Script, cuts: Sequence[int] = (), identity: Callable[[Points], int] | None = None) -> None:
         looks = iter(range(1000, 2**31))
 
-        def embed(_rgb: Image, points: Points) -> npt.NDArray[np.float32]:
+        def embed(points: Points) -> npt.NDArray[np.float32]:
             number = next(looks) if identity is None else identity(points)
             drawn = np.random.default_rng(number).standard_normal(128).astype(np.float32)
             unit: npt.NDArray[np.float32] = drawn / np.linalg.norm(drawn)
             return unit
 
         monkeypatch.setattr(stream, "FaceTracker", lambda *_, **__: ScriptedTracker(script, cuts))
-        monkeypatch.setattr(gallery, "embed", embed)
+        monkeypatch.setattr(gallery, "face_chip", lambda _rgb, points: points)
+        monkeypatch.setattr(gallery, "embed_chip", embed)
 
     return use
 

@@ -166,7 +166,8 @@ def test_newcomers_and_absent_people_are_paired_as_a_whole(face: Any, monkeypatc
     """Track 10 resembles person 0 most, but so does track 11, which resembles nobody else."""
     views = {0: unit(1, 0, 0), 1: unit(1, 0.3, 0), 10: unit(1, 0.15, 0), 11: unit(1, -0.1, 0)}
     order = iter([0, 1, 10, 11])
-    monkeypatch.setattr(gallery, "embed", lambda *_: views[next(order)])
+    monkeypatch.setattr(gallery, "face_chip", lambda *_: views[next(order)])
+    monkeypatch.setattr(gallery, "embed_chip", lambda view: view)
     people = Gallery()
 
     def faces(*tracks: int) -> list[SmoothFace]:
@@ -178,15 +179,31 @@ def test_newcomers_and_absent_people_are_paired_as_a_whole(face: Any, monkeypatc
 
 
 def test_nobody_who_is_there_is_taken_for_a_newcomer(face: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gallery, "embed", lambda *_: unit(1, 0))
+    monkeypatch.setattr(gallery, "embed_chip", lambda _: unit(1, 0))
     people, one = Gallery(), face(64, 42, 20)
     assert people.identify(0, [SmoothFace(0, one, True, 1.0)], PICTURE) == {0: 0}
     assert people.identify(1, [SmoothFace(0, one, True, 1.0), SmoothFace(1, one, True, 1.0)], PICTURE) == {0: 0, 1: 1}
 
 
+def test_faces_are_compared_only_when_somebody_comes_while_somebody_is_away(face: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks: list[npt.NDArray[np.uint8]] = []
+
+    def embed_chip(chip: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        looks.append(chip)
+        return unit(1, 0)
+
+    monkeypatch.setattr(gallery, "embed_chip", embed_chip)
+    people, one = Gallery(), face(64, 42, 20)
+    for index in range(3 * gallery.VIEW_EVERY):
+        assert people.identify(index, [SmoothFace(0, one, True, 1.0), SmoothFace(1, one, True, 1.0)], PICTURE) == {0: 0, 1: 1}
+    assert looks == []
+    assert people.identify(index + 1, [SmoothFace(1, one, True, 1.0), SmoothFace(2, one, True, 1.0)], PICTURE) == {1: 1, 2: 0}
+    assert len(looks) == 4  # the newcomer, and three views of the one who is away
+
+
 def test_the_gallery_is_bounded(face: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     drawn = np.random.default_rng(0)
-    monkeypatch.setattr(gallery, "embed", lambda *_: unit(*drawn.standard_normal(128)))
+    monkeypatch.setattr(gallery, "embed_chip", lambda _: unit(*drawn.standard_normal(128)))
     people, gone = Gallery(), []
     for index in range(400):
         people.identify(index, [SmoothFace(index // 20, face(64, 42, 20), True, 1.0)], PICTURE)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cached_property
+import threading
 from typing import TYPE_CHECKING, Any
 
 import cv2
@@ -19,6 +19,9 @@ NEAR_THRESHOLD = -0.4
 """Score that is enough where a face is expected; 0 is enough anywhere."""
 
 
+_made = threading.local()
+
+
 class HogDetector(ScaledDetector):
     """Frontal and half-turned faces, about 15 ms per half megapixel on one CPU core; scores from 0 (weak) to about 3."""
 
@@ -27,16 +30,19 @@ class HogDetector(ScaledDetector):
         super().__init__(min_face=min_face, max_pixels=max_pixels)
         self.threshold = threshold
 
-    @cached_property
-    def _model(self) -> Any:  # noqa: ANN401 - dlib has no type information
-        import dlib  # noqa: PLC0415 - only when the first picture comes
-
-        return dlib.get_frontal_face_detector()
-
     def _prepare(self, rgb: Image) -> npt.NDArray[np.uint8]:
         grey: npt.NDArray[np.uint8] = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)
         return grey
 
     def _run(self, image: npt.NDArray[np.uint8], *, near: bool) -> Found:
-        boxes, scores, _ = self._model.run(image, 0, NEAR_THRESHOLD if near else self.threshold)
+        boxes, scores, _ = _model().run(image, 0, NEAR_THRESHOLD if near else self.threshold)
         return [(b.left(), b.top(), b.right() + 1, b.bottom() + 1, score) for b, score in zip(boxes, scores, strict=True)]
+
+
+def _model() -> Any:  # noqa: ANN401 - dlib has no type information
+    """Return this thread's own detector, which takes half a second to make. Used in two threads at once, dlib's ends the process."""
+    import dlib  # noqa: PLC0415 - only when the first picture comes
+
+    if not hasattr(_made, "model"):
+        _made.model = dlib.get_frontal_face_detector()
+    return _made.model
