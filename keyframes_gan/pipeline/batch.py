@@ -138,7 +138,7 @@ def restore_batch(
             line = run.one(path, into)
         except (UserError, OSError) as error:
             reason = unwritable(into, error) if isinstance(error, OSError) else error
-            run.outcome.problems.append(f"{path.name}: {reason}")
+            run.outcome.problems.append(f"{path.name}: {str(reason).removeprefix(f'{path}: ')}")
             line = "failed"
         if progress:
             sys.stderr.write(f"[{number}/{len(videos)}] {path.name}: {line}\n")
