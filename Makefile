@@ -4,7 +4,7 @@
 #   make readme-assets         the README's picture and tables anew
 #   make setup                 the set-up alone     make clean   removes .venv and what demo and caches left
 .DEFAULT_GOAL := help
-.PHONY: help setup demo readme-assets test check format bench clean
+.PHONY: help setup demo readme-assets test check format clean
 SHELL := /bin/sh
 
 VENV := .venv

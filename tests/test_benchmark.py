@@ -378,6 +378,7 @@ def test_the_shipped_files_are_right(repo_root: Path, tmp_path: Path, capsys: py
     crf = options.load_benchmark(repo_root / "options/test/keyframes_crf.yml", check_paths=False)
     assert [one.crf for one in crf.degradations.values()] == [32, 37, 42, 47]
     assert [getattr(one, "max_keyframes", None) for one in crf.methods.values()] == [None, 1, 3, 5, 10]
+    assert all(one.keys is not None for one in crf.methods.values() if one.type == "restorer")  # without, the memory stays empty
     bars = options.load_benchmark(repo_root / "options/test/default_weights.yml", check_paths=False).bars
     wanted = {
         "file_psnr": 1.0,

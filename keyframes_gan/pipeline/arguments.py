@@ -157,7 +157,7 @@ def _add_clips(group: argparse._ArgumentGroup) -> Actions:
     identity = "weaken restored faces less alike than that, 0 to 1 (default: 0; routed: as its options say)"
     return [
         add("--max_length", "--max-length", type=int, help="most frames of a clip (default: as the restorer asks; keep: 20)"),
-        add("--overlap", type=int, help="frames that neighbouring clips share (default: as the restorer asks; keep: 4, others 0)"),
+        add("--overlap", type=int, help="frames that neighbouring clips share (default: as the restorer asks; keep: 4, keyframes_lite: 5)"),
         add("--protocol", default="stream", help="stream (default): memory goes from clip to clip; paper: every clip begins anew"),
         which.add_argument("--only_center_face", "--only-center-face", dest="only_center_face", action="store_true", help=centre),
         which.add_argument("--all-faces", "--all_faces", dest="only_center_face", action="store_false", default=False, help="the default"),

@@ -49,9 +49,11 @@ class TracksWriter:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *rest: Any) -> bool | None:  # noqa: ANN401  # as the protocol has it
-        if kind is None:
+        if kind is not None:
+            return self._stack.__exit__(kind, *rest)
+        with self._stack:
             self._file.write("\n]}\n")
-        return self._stack.__exit__(kind, *rest)
+        return None
 
     def write(self, slot: Slot) -> None:
         """Write one finished frame."""

@@ -87,7 +87,7 @@ def write_page(page: Page, path: Path | str) -> list[Path]:
         if len(data) <= EMBEDDED_VIDEO_BYTES:
             videos.append(data_uri(data, "video/mp4"))
         else:
-            beside = path.with_name(f"{path.stem}_{number}.mp4")
+            beside = path.with_name(f"{path.stem}.report_{number}.mp4")
             linked.append(write_bytes(data, beside))
             videos.append(quote(beside.name))
     return [write_bytes(render(page, videos).encode(), path), *linked]

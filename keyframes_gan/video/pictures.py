@@ -128,8 +128,8 @@ class PictureWriter:
         reencoded: empty; images have no sound.
 
     Raises:
-        MediaError: a name that is no image's, a file for several images, or sources that differ in nothing but their suffix; on entry, a
-            folder that cannot be made.
+        MediaError: a name that is no image's, a file for several images, sources that differ in nothing but their suffix, or one of
+            which would be replaced; on entry, a folder that cannot be made.
     """
 
     def __init__(self, path: Path, sources: Sequence[Path]) -> None:
@@ -143,6 +143,10 @@ class PictureWriter:
         self._targets = [path] if suffix else [path / f"{source.stem}.png" for source in sources]
         if len(set(self._targets)) < len(self._targets):
             msg = f"{sources[0].parent}: expected images whose names differ in more than the suffix; rename one, or write a video"
+            raise MediaError(msg)
+        replaced = {source.resolve() for source in sources} & {target.resolve() for target in self._targets}
+        if replaced:
+            msg = f"{path}: expected a place where no image of the input lies, got that of {min(replaced).name}; change -o"
             raise MediaError(msg)
         self._waiting = iter(self._targets)
         self._stack = contextlib.ExitStack()

@@ -85,6 +85,18 @@ def test_a_folder_of_images_is_not_written_over_itself(folder: Path, tmp_path: P
         restore_video(folder, tmp_path / "no" / "out", SETTINGS, progress=False)
 
 
+@pytest.mark.parametrize("named_by", ["", "again"])
+def test_an_image_is_not_written_over_itself_in_its_folder(folder: Path, tmp_path: Path, named_by: str) -> None:
+    before = (folder / "view 3.png").read_bytes()
+    into = folder
+    if named_by:
+        into = tmp_path / named_by
+        into.symlink_to(folder)
+    with pytest.raises(MediaError, match=r"expected a place where no image of the input lies, got that of view 3\.png; change -o"):
+        restore_video(folder / "view 3.png", into, SETTINGS, progress=False)
+    assert (folder / "view 3.png").read_bytes() == before
+
+
 @pytest.mark.parametrize(
     ("target", "sources", "words"),
     [

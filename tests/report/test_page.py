@@ -78,9 +78,9 @@ def test_names_are_text(file: Path) -> None:
 def test_a_large_video_lies_beside(page: Page, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pages, "EMBEDDED_VIDEO_BYTES", 100)
     first, second = write_page(page, tmp_path / "my report.html")
-    assert second == tmp_path / "my report_1.mp4"
+    assert second == tmp_path / "my report.report_1.mp4"
     assert second.read_bytes() == page.shows[0].evidence.video
-    assert 'src="my%20report_1.mp4"' in first.read_text(encoding="utf-8")
+    assert 'src="my%20report.report_1.mp4"' in first.read_text(encoding="utf-8")
 
 
 def test_a_video_beside_the_page_plays(browser: Browser, page: Page, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
