@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -19,8 +20,10 @@ from keyframes_gan.faces.shots import CutFinder
 from keyframes_gan.pipeline import arguments, door, stream
 from keyframes_gan.pipeline.settings import Finish, Settings
 from keyframes_gan.pipeline.stream import restore_video
+from keyframes_gan.pipeline.tracks import TracksWriter
 from keyframes_gan.types import FaceClip
 from keyframes_gan.video.pictures import read_picture
+from keyframes_gan.video.read import VideoReader
 from keyframes_gan.video.write import Encoding
 
 Image = npt.NDArray[np.uint8]
@@ -220,3 +223,17 @@ def test_a_picture_of_another_size_begins_a_shot() -> None:
         False,
         True,
     ]
+
+
+def test_a_disk_full_at_the_very_end_leaves_no_half_written_tracks(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_text: str) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    target = tmp_path / "tracks.json"
+    before = sorted(tmp_path.iterdir())
+    with (
+        pytest.raises(MediaError, match=r"tracks\.json: cannot write, No space left"),
+        TracksWriter(target, VideoReader(source).info) as writer,
+    ):
+        monkeypatch.setattr(writer._file, "write", full)
+    assert sorted(tmp_path.iterdir()) == before
