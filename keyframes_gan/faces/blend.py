@@ -19,6 +19,8 @@ from keyframes_gan.faces import align
 from keyframes_gan.types import check_image, check_shape
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from keyframes_gan.types import Blend, FloatArray, Image, Matrix
 
 INNER = 0.88
@@ -30,6 +32,8 @@ POISSON_MASK = 0.5
 POISSON_ERODE = 3
 GREATEST_GAIN = 2.0
 FLAT = 1e-6
+REACH = 0.25
+"""Where crops overlap, each counts by a Gaussian around its middle with this standard deviation, as a part of its side."""
 
 
 @lru_cache(maxsize=16)
@@ -48,6 +52,46 @@ def cosine_ellipse(height: int, width: int, inner: float = INNER) -> FloatArray:
     mask: FloatArray = cv2.GaussianBlur(sharp, (0, 0), ELLIPSE_BLUR * min(height, width))
     mask.flags.writeable = False
     return mask
+
+
+def default_mask(blend: Blend, size: int) -> FloatArray:
+    """Return how much of a crop of side `size` is shown when nothing else is asked for, float32 (size, size), read-only."""
+    return align.feather(size) if blend == "feather" else cosine_ellipse(size, size)
+
+
+@lru_cache(maxsize=16)
+def _nearness(size: int) -> FloatArray:
+    profile = np.exp(-0.5 * ((np.arange(size) - (size - 1) / 2) / (REACH * size)) ** 2)
+    return np.outer(profile, profile).astype(np.float32)
+
+
+def divided(masks: Sequence[FloatArray], to_crops: Sequence[Matrix]) -> list[FloatArray]:
+    """Divide what crops that overlap add to one frame among them, so that nothing is added twice.
+
+    A pixel that several crops show belongs to each in proportion to its mask and to how near the pixel is to the crop's middle. That
+    depends on no order, so it is steady in time.
+
+    Args:
+        masks: each float32 (S, S) in [0, 1], how much of the crop is shown.
+        to_crops: each (2, 3), frame to crop pixels.
+
+    Returns:
+        The masks, each times its share; those of crops that overlap no other as they are.
+    """
+    weights = [mask * _nearness(len(mask)) for mask in masks]
+    middles = [
+        align.transform_points(np.full((1, 2), (len(mask) - 1) / 2), align.invert(one)) for mask, one in zip(masks, to_crops, strict=True)
+    ]
+    radii = [len(mask) / align.scale_of(one) / np.sqrt(2) for mask, one in zip(masks, to_crops, strict=True)]
+    shares = list(masks)
+    for at, (mask, to_crop) in enumerate(zip(masks, to_crops, strict=True)):
+        total = weights[at].copy()
+        for other, to_other in enumerate(to_crops):
+            if other != at and np.hypot(*(middles[at] - middles[other])[0]) < radii[at] + radii[other]:
+                total += cv2.warpAffine(weights[other], align.joined(align.invert(to_other), to_crop), mask.shape, flags=cv2.INTER_LINEAR)
+        if (total > weights[at]).any():
+            shares[at] = mask * weights[at] / np.maximum(total, np.finfo(np.float32).tiny)
+    return shares
 
 
 def match_luma(luma: FloatArray, wanted: FloatArray) -> FloatArray:
@@ -179,7 +223,7 @@ def paste(
     if blend != "feather":
         region = frame[top:bottom, left:right]
         matrix = align.shifted(to_crop, left, top)
-        alpha = align.from_crop(cosine_ellipse(size, size) if mask is None else mask, matrix, region.shape)
+        alpha = align.from_crop(default_mask(blend, size) if mask is None else mask, matrix, region.shape)
         base = np.ascontiguousarray(region)
         patch = align.from_crop(restored, matrix, region.shape)
         if original is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import cv2
@@ -12,7 +13,7 @@ from keyframes_gan.pipeline.clock import Stopwatch
 from keyframes_gan.pipeline.settings import Finish
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     import numpy as np
     import numpy.typing as npt
@@ -25,6 +26,22 @@ BOX_WIDTH = 0.004
 LABEL_SIZE = 0.0005
 """Size of the text below them, in OpenCV's units, likewise."""
 FACE_NETWORK = "model"
+
+
+@dataclass(frozen=True)
+class RestoredFace:
+    """A face that waits to be pasted.
+
+    `restored`: the restored crop, uint8 (S, S, 3); `given`: the same crop before; `to_crop`: (2, 3), pixels of the *input* frame to crop
+    pixels; `residual`: what counts is what the restorer changed, so that what it left alone stays as it was; `mask`: float32 (S, S) in
+    [0, 1], how much of the crop to show, None for a soft one, the same for every face.
+    """
+
+    restored: Image
+    given: Image
+    to_crop: Matrix
+    residual: bool
+    mask: FloatArray | None = None
 
 
 class Canvas:
@@ -68,50 +85,47 @@ class Canvas:
         with self._clock("background"):
             return self._background.upscale(rgb)
 
-    def paste(
-        self, picture: Image, restored: Image, given: Image, to_crop: Matrix, *, residual: bool, mask: FloatArray | None = None
-    ) -> None:
-        """Paste one restored face into `picture`, in place.
+    def paste(self, picture: Image, faces: Sequence[RestoredFace]) -> None:
+        """Paste all restored faces of a frame into `picture`, in place; where differences overlap, each gives its part."""
+        masks = [face.mask for face in faces]
+        if len(faces) > 1 and all(map(self._is_added, faces)):
+            shown = [blend.default_mask(self.blend, len(face.given)) if face.mask is None else face.mask for face in faces]
+            masks = [*blend.divided(shown, [face.to_crop for face in faces])]
+        for face, mask in zip(faces, masks, strict=True):
+            self._paste_one(picture, face, mask)
 
-        Args:
-            picture: the output so far.
-            restored: the restored crop, uint8 (S, S, 3).
-            given: the same crop before.
-            to_crop: (2, 3), pixels of the *input* frame to crop pixels.
-            residual: whether the difference of the crops is what is pasted. It is not when the face is enlarged by a network, whose
-                every pixel is new. Nor is it by "multiband" and "poisson" on a background from a network, which has sharpened the face
-                already.
-            mask: float32 (S, S) in [0, 1], how much of the crop to show; by default a soft one, the same for every face.
+    def _is_added(self, face: RestoredFace) -> bool:
+        """Tell whether the difference of the crops is what is pasted.
+
+        It is not when the face is enlarged by a network, whose every pixel is new. Nor is it by "multiband" and "poisson" on a background
+        from a network, which has sharpened the face already.
         """
-        finish = self._finish
-        if finish.color_match:
-            restored = blend.match_color(restored, given)
-        matrix = align.rescaled(to_crop, frame=self.scale)
+        return face.residual and self._face is None and (self.blend == "feather" or not self._by_network)
+
+    def _paste_one(self, picture: Image, face: RestoredFace, mask: FloatArray | None) -> None:
+        restored = blend.match_color(face.restored, face.given) if self._finish.color_match else face.restored
+        matrix = align.rescaled(face.to_crop, frame=self.scale)
         if self._face is not None:
             restored = self._face.upscale(restored)
             matrix = align.rescaled(matrix, crop=self.scale)
             mask = None if mask is None else cv2.resize(mask, restored.shape[:2], interpolation=cv2.INTER_LINEAR)
-        as_difference = residual and self._face is None and (self.blend == "feather" or not self._by_network)
-        original = given if as_difference else None
-        blend.paste(picture, restored, matrix, self.blend, mask=mask, original=original, strength=finish.strength)
+        original = face.given if self._is_added(face) else None
+        blend.paste(picture, restored, matrix, self.blend, mask=mask, original=original, strength=self._finish.strength)
 
-    def replace(self, picture: Image, restored: Image, given: Image, *, residual: bool) -> None:
+    def replace(self, picture: Image, face: RestoredFace) -> None:
         """Put a restored crop in the place of the whole `picture`, in place: the input was an aligned face already.
 
         Args:
             picture: the output so far, uint8 (scale * H, scale * H, 3).
-            restored: the restored crop, uint8 (S, S, 3).
-            given: the same crop before.
-            residual: whether what the restorer changed is added to the picture, so that what it left alone stays as it was.
+            face: its mask and place mean nothing.
         """
         finish, size = self._finish, (picture.shape[1], picture.shape[0])
-        if finish.color_match:
-            restored = blend.match_color(restored, given)
+        restored = blend.match_color(face.restored, face.given) if finish.color_match else face.restored
         if self._face is not None:
             restored = self._face.upscale(restored)
         whole = upscale.resized(restored, size)
-        if residual and self._face is None:
-            change = cv2.subtract(whole, upscale.resized(given, size), dtype=cv2.CV_16S)
+        if face.residual and self._face is None:
+            change = cv2.subtract(whole, upscale.resized(face.given, size), dtype=cv2.CV_16S)
             whole = cv2.add(picture, change, dtype=cv2.CV_8U)
         cv2.addWeighted(whole, finish.strength, picture, 1 - finish.strength, 0, dst=picture)
 

@@ -10,7 +10,7 @@ import numpy as np
 from keyframes_gan.faces import align
 from keyframes_gan.faces.landmarks import box_of
 from keyframes_gan.keyframes.memory import KeyframeMemory
-from keyframes_gan.pipeline.canvas import Canvas
+from keyframes_gan.pipeline.canvas import Canvas, RestoredFace
 from keyframes_gan.pipeline.framing import FaceFraming, Framing
 from keyframes_gan.types import Decision, FaceClip, FloatArray, Image, Matrix, Points, Reference
 
@@ -83,6 +83,7 @@ class Slot:
         self.fates: list[Fate] = []
         self._canvas = canvas or Canvas()
         self._picture: Image | None = None
+        self._restored: list[RestoredFace] = []
 
     @property
     def picture(self) -> Image:
@@ -91,28 +92,27 @@ class Slot:
             self._picture = self._canvas.background(self.frame.rgb)
         return self._picture
 
-    def paste(
-        self,
-        restored: Image,
-        given: Image,
-        to_crop: Matrix,
-        *,
-        residual: bool,
-        whole: bool = False,
-        mask: FloatArray | None = None,
-    ) -> None:
-        """Put one restored face in, as `Canvas.paste` does, or with `whole` a picture that is one face into the place of the frame."""
-        if self.picture is self.frame.rgb:
-            self._picture = self.frame.rgb.copy()
-        if whole:
-            self._canvas.replace(self.picture, restored, given, residual=residual)
-        else:
-            self._canvas.paste(self.picture, restored, given, to_crop, residual=residual, mask=mask)
-        self.waiting -= 1
+    def paste(self, face: RestoredFace) -> None:
+        """Take one restored face; the last one that was waited for puts all of them in, as `Canvas.paste` does."""
+        self._restored.append(face)
+        self.leave()
+
+    def replace(self, face: RestoredFace) -> None:
+        """Put a picture that is one face into the place of the frame."""
+        self._canvas.replace(self._own_picture(), face)
+        self.leave()
 
     def leave(self) -> None:
-        """Take note that one face stays as it is."""
+        """Take note that one face is done with."""
         self.waiting -= 1
+        if not self.waiting and self._restored:
+            self._canvas.paste(self._own_picture(), self._restored)
+            self._restored.clear()
+
+    def _own_picture(self) -> Image:
+        if self.picture is self.frame.rgb:
+            self._picture = self.frame.rgb.copy()
+        return self.picture
 
     def draw_boxes(self) -> None:
         """Draw the box of every restored face, with what was decided for it below."""
@@ -265,14 +265,14 @@ class Person:
                 one.slot.leave()
                 one.fate.done, one.fate.why = "left", decision.reason
                 continue
-            one.slot.paste(
+            face = RestoredFace(
                 restored[position],
                 clip.crops[position],
                 clip.to_crop[position],
-                residual=self._restorer.spec.residual,
-                whole=self._framing.whole,
-                mask=None if masks is None else masks[position],
+                self._restorer.spec.residual,
+                None if masks is None else masks[position],
             )
+            (one.slot.replace if self._framing.whole else one.slot.paste)(face)
             one.fate.strength = float(judged.strengths[position])
             one.fate.done, one.fate.why = _account(clip, position, one.face, one.fate.strength)
             one.fate.identity = judged.identities.get(position)

@@ -18,7 +18,7 @@ from keyframes_gan import upscale
 from keyframes_gan.errors import UserError, run_door
 from keyframes_gan.faces import align
 from keyframes_gan.pipeline import arguments, door
-from keyframes_gan.pipeline.canvas import Canvas
+from keyframes_gan.pipeline.canvas import Canvas, RestoredFace
 from keyframes_gan.pipeline.paper import restore_preprocessed
 from keyframes_gan.pipeline.people import Slot
 from keyframes_gan.pipeline.settings import Finish, Settings
@@ -44,7 +44,7 @@ def pasted(finish: Finish, restored: Image, to_crop: npt.NDArray[np.float64], *,
     rgb = texture(120, 160) if frame is None else frame
     slot = Slot(Frame(0, Fraction(0), rgb), Canvas(finish, device="cpu"))
     slot.waiting = 1
-    slot.paste(restored, align.crop(rgb, to_crop, SIZE), to_crop, residual=residual)
+    slot.paste(RestoredFace(restored, align.crop(rgb, to_crop, SIZE), to_crop, residual))
     assert slot.waiting == 0
     return slot.picture
 
@@ -57,6 +57,29 @@ def test_by_default_it_is_a_feathered_paste(to_crop: npt.NDArray[np.float64], re
     original = align.crop(frame, to_crop, SIZE) if residual else None
     np.testing.assert_array_equal(got, align.paste(frame, restored, to_crop, original=original))
     np.testing.assert_array_equal(frame, before)
+
+
+@pytest.mark.parametrize("apart", [0, 12, 30, 60, 200])
+def test_what_overlapping_crops_add_is_not_added_twice(face: Any, apart: int) -> None:
+    """Both restorers make their crops lighter by 20 levels; where they overlap it is 20 as well, whoever comes first."""
+    frame = np.full((120, 320, 3), 100, np.uint8)
+    places = [align.CropSpec("eyes", SIZE).to_crop(face(x, 50, eyes)) for x, eyes in ((60, 16), (60 + apart, 12))]
+    lighter, given = (np.full((SIZE, SIZE, 3), level, np.uint8) for level in (120, 100))
+    faces = [RestoredFace(lighter, given, place, residual=True) for place in places]
+    got = []
+    for order in (faces, faces[::-1]):
+        slot = Slot(Frame(0, Fraction(0), frame), Canvas(device="cpu"))
+        slot.waiting = len(order)
+        for one in order:
+            slot.paste(one)
+        got.append(slot.picture)
+    assert 119 <= got[0].max() <= 121
+    np.testing.assert_allclose(got[0].astype(int), got[1], atol=1)
+    alone = [pasted(Finish(), lighter, place, residual=True, frame=frame) for place in places]
+    larger = np.maximum(*alone).astype(int)
+    assert (got[0].astype(int) - larger).max() <= 1
+    middles = [align.transform_points(np.array([[31.5, 31.5]]), align.invert(place))[0].astype(int) for place in places]
+    assert all(np.abs(got[0][y, x].astype(int) - 120).max() <= 1 for x, y in middles)
 
 
 def test_a_frame_without_a_face_is_the_decoded_one_or_only_enlarged() -> None:
