@@ -23,6 +23,7 @@ POLICIES = ("lfu", "lru", "all")
 @dataclass
 class _Slot:
     key: Hashable
+    original: Reference
     reference: Reference
     landmarks: np.ndarray[tuple[int, ...], np.dtype[np.float64]]
     pinned: bool
@@ -56,6 +57,7 @@ class KeyframeMemory:
         self.policy = policy
         self._slots: list[_Slot] = []
         self._clock = 0
+        self._fitted: Callable[[Reference], Reference] = _unchanged
 
     def __len__(self) -> int:
         return len(self._slots)
@@ -81,12 +83,13 @@ class KeyframeMemory:
         Add a key frame before calling `choose` for that same frame.
 
         Args:
-            reference: The picture and its landmarks in crop pixels.
+            reference: The picture and its landmarks in crop pixels; fitted as `fit` was told last.
             key: What the caller knows it by, for instance the frame index.
             pinned: Never dropped and not counted against the capacity: for photos that the user gave. Does not touch the counters.
         """
         self._clock += 1
-        slot = _Slot(key, reference, reference.landmarks.astype(np.float64), pinned, touched=self._clock)
+        fitted = self._fitted(reference)
+        slot = _Slot(key, reference, fitted, fitted.landmarks.astype(np.float64), pinned, touched=self._clock)
         if pinned:
             self._slots.append(slot)
             return None
@@ -121,10 +124,14 @@ class KeyframeMemory:
         slot.touched = self._clock
         return slot.reference
 
-    def replace(self, change: Callable[[Reference], Reference]) -> None:
-        """Put `change(reference)` in the place of every stored reference, counters kept: when the crops' size changes, for instance."""
+    def fit(self, change: Callable[[Reference], Reference]) -> None:
+        """Put `change(reference)` in the place of every stored reference, and of those that will be added, counters kept.
+
+        What is changed is always the reference as it was added, so that nothing is lost when crops become smaller and larger again.
+        """
+        self._fitted = change
         for slot in self._slots:
-            slot.reference = change(slot.reference)
+            slot.reference = change(slot.original)
             slot.landmarks = slot.reference.landmarks.astype(np.float64)
 
     def distances(self, landmarks: Points) -> tuple[float, ...]:
@@ -136,3 +143,7 @@ class KeyframeMemory:
         """What makes a slot leave: the smallest value goes first, the earliest slot on a tie."""
         slot = self._slots[index]
         return slot.usage if self.policy == "lfu" else float(slot.touched)
+
+
+def _unchanged(reference: Reference) -> Reference:
+    return reference

@@ -138,7 +138,7 @@ class Compositor:
         person = self._people.get(person_id) or self._meet(person_id)
         if face.seen:
             with self._clock("photos", unit="face"):
-                self._album.offer(person_id, slot.frame.index, person.memory, slot.frame.rgb, face.points, person.fitted)
+                self._album.offer(person_id, slot.frame.index, person.memory, slot.frame.rgb, face.points)
         person.add(slot, face)
 
     def _begin_shot(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -185,10 +186,6 @@ class Person:
         """Tell whether context and new frames together make a clip of `clip_length`."""
         return bool(self._pending) and self._context(clip_length) + len(self._pending) >= clip_length
 
-    def fitted(self, reference: Reference) -> Reference:
-        """Return a key frame, or a photo, as it serves the latest crops; before the first crop, as it is."""
-        return self._framing.fitted(reference, self._size) if self._size else reference
-
     def add(self, slot: Slot, face: SmoothFace) -> None:
         """Take the face in `slot`. Nothing may wait from before an absence: restore first."""
         if self._last is not None and slot.frame.index - self._last > 1:
@@ -228,7 +225,7 @@ class Person:
         matrices = [self._framing.to_crop(face.points, self._size) for face in faces]
         landmarks = [align.transform_points(face.points, matrix) for face, matrix in zip(faces, matrices, strict=True)]
         crops = [align.crop(frame.rgb, matrix, self._size) for frame, matrix in zip(frames, matrices, strict=True)]
-        before = [None if one.reference is None else self.fitted(one.reference) for one in past]
+        before = [None if one.reference is None else self._framing.fitted(one.reference, self._size) for one in past]
         new = slice(len(past), len(faces) - ahead)
         return FaceClip(
             track_id=self.id,
@@ -283,7 +280,7 @@ class Person:
         """Grow at once, so that no face pixel is lost; shrink only to half or less, so that a face at a border does not flicker."""
         if size > self._size or size * 2 <= self._size:
             self._size = size
-            self.memory.replace(self.fitted)
+            self.memory.fit(partial(self._framing.fitted, size=size))
 
     def _references(self, crops: Sequence[Image], matrices: Sequence[Matrix], landmarks: Sequence[Points]) -> tuple[Reference | None, ...]:
         """Choose a reference for every frame; a key frame joins the memory first, and so serves no earlier frame."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,7 +17,6 @@ if TYPE_CHECKING:
     from keyframes_gan.faces.detectors import Detector
     from keyframes_gan.keyframes.memory import KeyframeMemory
 
-Fitted = Callable[[Reference], Reference]
 LOOK_EVERY = 25
 MOST_LOOKS = 10
 """A person whom not all photos have been found to show is compared with the others every so many frames, and so often at most."""
@@ -63,7 +61,7 @@ class PhotoAlbum:
         reference = Reference(align.crop(rgb, matrix, size), None, align.transform_points(points, matrix), None)
         return Photo(path, reference, embed(rgb, points))
 
-    def offer(self, track_id: int, index: int, memory: KeyframeMemory, rgb: Image, points: Points, fitted: Fitted) -> None:
+    def offer(self, track_id: int, index: int, memory: KeyframeMemory, rgb: Image, points: Points) -> None:
         """Pin the photos that show a person into that person's memory. Cheap to call on every frame: it looks now and then only.
 
         Args:
@@ -72,7 +70,6 @@ class PhotoAlbum:
             memory: the person's key frames.
             rgb: the frame.
             points: float32 (68, 2), the person's landmarks in it.
-            fitted: brings a photo to the person's crops.
         """
         waiting = [photo for photo in self.photos if photo.path not in memory.keys]
         looks = self._looks.setdefault(track_id, [])
@@ -84,7 +81,7 @@ class PhotoAlbum:
             alike = similarity(photo.identity, identity)
             self._likest[photo.path] = max(alike, self._likest.get(photo.path, -1.0))
             if alike >= SAME_PERSON:
-                memory.add(fitted(photo.reference), photo.path, pinned=True)
+                memory.add(photo.reference, photo.path, pinned=True)
 
     def forget(self, track_id: int) -> None:
         """Forget a person who has left."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from keyframes_gan.faces.detectors.dlib_hog import HogDetector
 from keyframes_gan.faces.smooth import SmoothFace
 from keyframes_gan.keyframes.fit import fit
 from keyframes_gan.keyframes.memory import KeyframeMemory
+from keyframes_gan.keyframes.sent import KeyChannel
 from keyframes_gan.pipeline import photos
 from keyframes_gan.pipeline.clock import Stopwatch
 from keyframes_gan.pipeline.framing import FaceFraming
@@ -36,8 +38,9 @@ def slot(index: int, *, is_key: bool = False) -> Slot:
 class Restored:
     """A person whose clips are restored when they are full."""
 
-    def __init__(self, recorder: Any, **options: Any) -> None:
-        self.person, self.runner = Person(0, recorder, KeyframeMemory(2)), Runner(recorder, Stopwatch(), **options)
+    def __init__(self, recorder: Any, memory: KeyframeMemory | None = None, channel: KeyChannel | None = None, **options: Any) -> None:
+        self.person = Person(0, recorder, KeyframeMemory(2) if memory is None else memory, channel=channel)
+        self.runner = Runner(recorder, Stopwatch(), **options)
 
     def add(self, one: Slot, face: SmoothFace) -> None:
         self.person.add(one, face)
@@ -91,6 +94,24 @@ def test_key_frames_follow_the_crop_size(record: Any, face: Any) -> None:
     points = face(150, 150, 15)
     lie = align.transform_points(points, align.CropSpec("eyes", 128).to_crop(points))
     np.testing.assert_allclose(second.landmarks, lie, atol=1e-3)
+
+
+@pytest.mark.parametrize("source", ["photo", "sent"])
+def test_references_are_not_worn_out_by_faces_that_come_and_go(record: Any, face: Any, source: str) -> None:
+    """Close, far and close again: the last crop gets the reference in full, not one enlarged from the small."""
+    recorder = record(clip_length=1)
+    channel = KeyChannel(None) if source == "sent" else None
+    memory = KeyframeMemory(5)
+    if source == "photo":
+        memory.add(Reference(np.ascontiguousarray(textured()[:128, :128]), None, face(64, 58, 30), None), "photo", pinned=True)
+    person = Restored(recorder, memory=memory, channel=channel)
+    for index, distance in enumerate((30, 8, 30)):
+        one = slot(index)
+        one.original = textured() if channel and index == 0 else None
+        person.add(one, seen(face(150, 150, distance)))
+    first, second, third = (clip.references[0].picture for clip in recorder.clips)
+    assert (len(first), len(second)) == (128, 64)
+    np.testing.assert_array_equal(third, first)
 
 
 def test_a_clip_that_ends_early_is_restored_as_it_is(record: Any, face: Any) -> None:
@@ -156,10 +177,6 @@ def test_photos_are_resized(record: Any, face: Any) -> None:
     np.testing.assert_array_equal(framing.fitted(photo, 128).picture, fit(photo, 128).picture)
 
 
-def unchanged(reference: Reference) -> Reference:
-    return reference
-
-
 def unit(cosine: float) -> Any:
     return np.array([cosine, np.sqrt(1 - cosine**2)], np.float32)
 
@@ -175,7 +192,7 @@ def album_of(face: Any, **photos_: float) -> PhotoAlbum:
 def test_photos_serve_only_whom_they_show(face: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     album, memory = album_of(face, same=0.95, stranger=0.93), KeyframeMemory(1)
     monkeypatch.setattr(photos, "embed", lambda *_: unit(1.0))
-    album.offer(0, 0, memory, PICTURE, face(150, 150, 15), unchanged)
+    album.offer(0, 0, memory, PICTURE, face(150, 150, 15))
     assert memory.keys == (Path("same"),)
     assert album.notes() == ["--reference stranger: not used, the likest face has a similarity of 0.930, 0.94 is needed"]
     for index in range(3):
@@ -185,6 +202,7 @@ def test_photos_serve_only_whom_they_show(face: Any, monkeypatch: pytest.MonkeyP
 
 def test_a_person_is_compared_again_now_and_then(face: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     album, memory, looks = album_of(face, same=1.0, stranger=0.2), KeyframeMemory(1), []
+    memory.fit(partial(fit, size=128))
 
     def embed(*_: Any) -> Any:
         looks.append(index)
@@ -192,23 +210,23 @@ def test_a_person_is_compared_again_now_and_then(face: Any, monkeypatch: pytest.
 
     monkeypatch.setattr(photos, "embed", embed)
     for index in range(400):
-        album.offer(7, index, memory, PICTURE, face(150, 150, 15), lambda photo: fit(photo, 128))
+        album.offer(7, index, memory, PICTURE, face(150, 150, 15))
         assert memory.keys == ((Path("same"),) if index >= 75 else ())
     assert looks == list(range(0, 250, 25))
     assert memory.references[0].picture.shape == (128, 128, 3)
     np.testing.assert_allclose(memory.references[0].landmarks, (face(32, 29, 15) + 0.5) * 2 - 0.5, atol=1e-4)
     album.forget(7)
-    album.offer(7, index, memory, PICTURE, face(150, 150, 15), unchanged)
+    album.offer(7, index, memory, PICTURE, face(150, 150, 15))
     assert looks[-1] == 399
 
 
 def test_when_all_photos_are_placed_nobody_is_compared(face: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     album, memory = album_of(face, same=1.0), KeyframeMemory(1)
     monkeypatch.setattr(photos, "embed", lambda *_: unit(1.0))
-    album.offer(0, 0, memory, PICTURE, face(150, 150, 15), unchanged)
+    album.offer(0, 0, memory, PICTURE, face(150, 150, 15))
     monkeypatch.setattr(photos, "embed", None)
-    album.offer(0, 100, memory, PICTURE, face(150, 150, 15), unchanged)
-    PhotoAlbum((), HogDetector()).offer(0, 0, KeyframeMemory(1), PICTURE, face(150, 150, 15), unchanged)
+    album.offer(0, 100, memory, PICTURE, face(150, 150, 15))
+    PhotoAlbum((), HogDetector()).offer(0, 0, KeyframeMemory(1), PICTURE, face(150, 150, 15))
     assert album.notes() == []
     assert album_of(face, lonely=1.0).notes() == ["--reference lonely: not used, there was no face to compare it with"]
 
