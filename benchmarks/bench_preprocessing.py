@@ -36,7 +36,8 @@ from keyframes_gan.portrait import portrait_clip  # noqa: E402
 from keyframes_gan.preprocess.clip import compressed_twin, main_face, write_clip  # noqa: E402
 from keyframes_gan.preprocess.settings import Settings  # noqa: E402
 from keyframes_gan.video.compress import encode_frames  # noqa: E402
-from keyframes_gan.video.read import VideoReader, count_frames  # noqa: E402
+from keyframes_gan.video.packets import count_frames  # noqa: E402
+from keyframes_gan.video.read import VideoReader  # noqa: E402
 
 WIDTH, HEIGHT, RATE, CRF = 390, 512, 25, 42
 ZOOM = 1.7

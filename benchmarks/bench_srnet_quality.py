@@ -35,7 +35,8 @@ from keyframes_gan.faces.identity import embed, similarity  # noqa: E402
 from keyframes_gan.faces.landmarks import Landmarker, box_of  # noqa: E402
 from keyframes_gan.metrics.fidelity import psnr  # noqa: E402
 from keyframes_gan.types import FaceClip, FloatArray, Image, Points, Restorer  # noqa: E402
-from keyframes_gan.video.read import VideoReader, count_frames  # noqa: E402
+from keyframes_gan.video.packets import count_frames  # noqa: E402
+from keyframes_gan.video.read import VideoReader  # noqa: E402
 
 SIZES = ((50, 4), (75, 4), (100, 4), (100, 2), (125, 2), (150, 2))
 """Width of the small face in pixels, and how many times as large the original is."""

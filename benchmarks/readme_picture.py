@@ -22,7 +22,8 @@ import numpy as np  # noqa: E402
 from keyframes_gan import report  # noqa: E402
 from keyframes_gan.demo import CRF  # noqa: E402
 from keyframes_gan.types import Image  # noqa: E402
-from keyframes_gan.video.read import VideoReader, count_frames  # noqa: E402
+from keyframes_gan.video.packets import count_frames  # noqa: E402
+from keyframes_gan.video.read import VideoReader  # noqa: E402
 
 PICTURE = ROOT / "docs" / "images" / "portrait.webp"
 VERSIONS = {"compressed": f"compressed, CRF {CRF}", "restored": "restored", "original": "original"}

@@ -19,7 +19,8 @@ from keyframes_gan.pipeline.settings import Settings
 from keyframes_gan.pipeline.stream import restore_video
 from keyframes_gan.portrait import portrait_clip
 from keyframes_gan.video.compress import compress
-from keyframes_gan.video.read import VideoReader, count_frames
+from keyframes_gan.video.packets import count_frames
+from keyframes_gan.video.read import VideoReader
 from keyframes_gan.video.write import Encoding, VideoWriter
 
 if TYPE_CHECKING:

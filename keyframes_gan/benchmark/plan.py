@@ -15,7 +15,8 @@ from keyframes_gan.options.benchmark import Benchmark, Degradation, PairedSet, P
 from keyframes_gan.portrait import portrait_clip
 from keyframes_gan.preprocess.layout import save_picture
 from keyframes_gan.video.compress import encode_again, encode_frames
-from keyframes_gan.video.read import VideoReader, count_frames, probe
+from keyframes_gan.video.packets import count_frames
+from keyframes_gan.video.read import VideoReader, probe
 from keyframes_gan.video.write import Encoding
 
 LOSSLESS = Encoding(codec="ffv1", pixel_format="bgr0")

@@ -18,7 +18,7 @@ from keyframes_gan.measure.results import Summary, VideoScores
 from keyframes_gan.measure.settings import Settings
 from keyframes_gan.measure.streams import load_scorers
 from keyframes_gan.metrics import Begin
-from keyframes_gan.video.read import count_frames
+from keyframes_gan.video.packets import count_frames
 from keyframes_gan.workers import workers
 
 Result = VideoScores | str

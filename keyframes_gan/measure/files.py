@@ -16,7 +16,8 @@ from keyframes_gan.metrics import Begin, Box
 from keyframes_gan.metrics.regions import face_box
 from keyframes_gan.types import FaceTrack, Frame, Image, Points
 from keyframes_gan.video import pictures
-from keyframes_gan.video.read import VideoReader, count_frames
+from keyframes_gan.video.packets import count_frames
+from keyframes_gan.video.read import VideoReader
 
 REGIONS = (WHOLE, FACE, CROP)
 SHARE_OF_FRAME = Fraction(1, 4)
@@ -170,7 +171,7 @@ def _first_name_apart(one: Path, two: Path) -> str:
 
 def _times(reader: VideoReader) -> Iterator[Fraction]:
     """Yield the frames' times without converting their pictures."""
-    return (time for time, _ in reader.stored_pictures())
+    return (one.time for one in reader.stored_pictures())
 
 
 def _counted(frames: VideoReader, progress: Callable[[int], None] | None) -> Iterator[Frame | Image]:

@@ -13,7 +13,8 @@ from keyframes_gan.pipeline.clock import Stopwatch
 from keyframes_gan.pipeline.framing import AlignedStream, FaceFraming, WholeFraming
 from keyframes_gan.pipeline.people import Person, Slot
 from keyframes_gan.pipeline.stream import build_detector, build_restorer, face_stream, look_ahead_of, tracking_of
-from keyframes_gan.video.read import VideoReader, count_frames
+from keyframes_gan.video.packets import count_frames
+from keyframes_gan.video.read import VideoReader
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -274,10 +274,9 @@ def restore_video(
         clock.add("finish", time.perf_counter() - closing, unit=WHOLE)
         if cards is not None:
             cards.finish()
-        outcome.notes += [*album.notes(), *compositor.notes, *output.notes]
+        outcome.notes += [*album.notes(), *compositor.notes, *output.notes, *reader.notes]
         if isinstance(reader, CameraReader):
             outcome.dropped = reader.dropped
-            outcome.notes += reader.notes
     _account(outcome, compositor)
     outcome.seconds = time.perf_counter() - start
     clock.add(REST, outcome.seconds - sum(clock.seconds.values()), unit=WHOLE)

@@ -22,7 +22,7 @@ from keyframes_gan.preprocess.clip import STAGES, Outcome, make_clip
 from keyframes_gan.preprocess.layout import remove_leftovers
 from keyframes_gan.preprocess.records import write_list
 from keyframes_gan.preprocess.settings import Settings, find_videos
-from keyframes_gan.video.read import count_frames
+from keyframes_gan.video.packets import count_frames
 from keyframes_gan.workers import workers
 
 if TYPE_CHECKING:

@@ -21,7 +21,8 @@ from keyframes_gan.preprocess.records import RECORD, VERSION, hash_file, read_re
 from keyframes_gan.preprocess.settings import Settings
 from keyframes_gan.types import CROP_SIZES, FaceTrack, Frame
 from keyframes_gan.video.compress import compress
-from keyframes_gan.video.read import VideoReader, count_frames
+from keyframes_gan.video.packets import count_frames
+from keyframes_gan.video.read import VideoReader
 
 Step = Callable[[int], None]
 STAGES = 3

@@ -152,6 +152,12 @@ class Converter:
             interpolation=_EXACT_BICUBIC,
         )
 
+    def to_layout(self, picture: VideoFrame, size: tuple[int, int], pixel_format: str) -> VideoFrame:
+        """Return `picture` with `size` (width, height) and `pixel_format`, its samples meaning what they meant; itself when it has them."""
+        if (picture.width, picture.height) == size and picture.format.name == pixel_format:
+            return picture
+        return self._scaler.reformat(picture, *size, format=pixel_format, interpolation=_EXACT_BICUBIC)
+
     def to_rgb(self, picture: VideoFrame) -> Image:
         """Return uint8 RGB (H, W, 3), C-contiguous, whatever the picture's format, depth, matrix and range."""
         source = coding_of(picture)

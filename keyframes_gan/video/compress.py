@@ -84,7 +84,7 @@ def encode_again(
                     writer.write(frame.rgb, frame.time)
                     _report(progress, frame.index + 1)
             else:
-                for count, (time, picture) in enumerate(itertools.islice(reader.stored_pictures(), frames), start=1):
+                for count, (time, picture, _) in enumerate(itertools.islice(reader.stored_pictures(), frames), start=1):
                     writer.write_picture(picture, time)
                     _report(progress, count)
 

@@ -16,7 +16,7 @@ from av.video.frame import VideoFrame
 from keyframes_gan.errors import UserError
 from keyframes_gan.types import Frame, Image
 from keyframes_gan.video import color
-from keyframes_gan.video.read import VideoReader
+from keyframes_gan.video.read import StoredPicture, VideoReader
 
 PLANAR_RGB = "gbrp"
 """What pictures from image files become: the filters know no packed RGB."""
@@ -39,10 +39,10 @@ def filtered(path: Path | str, description: str) -> Iterator[Frame]:
         graph: av.filter.Graph | None = None
         converter = color.Converter()
         waiting: deque[tuple[int, Fraction, bool]] = deque()
-        for index, (time, picture) in enumerate(_stored(reader)):
+        for index, (time, picture, is_key) in enumerate(_stored(reader)):
             if graph is None:
                 graph = _graph(description, picture)
-            waiting.append((index, time, bool(picture.key_frame)))
+            waiting.append((index, time, is_key))
             picture.pts, picture.time_base = index, Fraction(1, 25)
             graph.push(picture)
             yield from _ready(description, graph, waiting, reader, converter)
@@ -53,13 +53,13 @@ def filtered(path: Path | str, description: str) -> Iterator[Frame]:
         _refuse(description)
 
 
-def _stored(reader: VideoReader) -> Iterator[tuple[Fraction, VideoFrame]]:
+def _stored(reader: VideoReader) -> Iterator[StoredPicture]:
     """Yield the pictures as FFmpeg's filters take them, with their times."""
     if not reader.is_pictures:
         yield from reader.stored_pictures()
         return
     for frame in reader:
-        yield frame.time, VideoFrame.from_ndarray(frame.rgb, format="rgb24").reformat(format=PLANAR_RGB)
+        yield StoredPicture(frame.time, VideoFrame.from_ndarray(frame.rgb, format="rgb24").reformat(format=PLANAR_RGB), frame.is_key)
 
 
 def _upright(picture: VideoFrame, reader: VideoReader, converter: color.Converter) -> Image:

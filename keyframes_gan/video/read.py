@@ -7,7 +7,7 @@ from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import av
 import numpy as np
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from av.container import InputContainer
-    from av.packet import Packet
     from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
 
@@ -86,6 +85,12 @@ class Source:
     start: Fraction
     upright: Upright
     aspect: Fraction | None
+
+    @property
+    def stored_size(self) -> tuple[int, int]:
+        """Width and height of the pictures before they are turned upright."""
+        width, height = self.info.width, self.info.height
+        return (height, width) if self.upright.transpose else (width, height)
 
 
 @contextlib.contextmanager
@@ -234,27 +239,12 @@ def probe(path: Path | str) -> VideoInfo:
     return VideoReader(path).info
 
 
-def _is_frame(packet: Packet[VideoStream]) -> bool:
-    """Tell whether a packet becomes a picture: not the end marker, and not cut away by an edit list."""
-    return packet.size > 0 and not packet.is_discard
+class StoredPicture(NamedTuple):
+    """A picture as the stream stores it, not turned upright: when it is shown, in seconds since the first, and whether it is an I-frame."""
 
-
-def count_frames(path: Path | str) -> int:
-    """Count the frames of a video by walking its packets, without decoding; for a folder of images, the images.
-
-    Raises:
-        MediaError: as `probe`, and for data that ends early.
-    """
-    path = Path(path)
-    if pictures.is_picture_source(path):
-        return len(pictures.picture_paths(path))
-    with open_input(path) as container:
-        stream = video_stream(container, path)
-        try:
-            return sum(_is_frame(packet) for packet in container.demux(stream))
-        except (av.FFmpegError, OSError) as error:
-            msg = f"{path}: truncated or damaged ({error.strerror})"
-            raise MediaError(msg) from error
+    time: Fraction
+    picture: VideoFrame
+    is_key: bool
 
 
 class VideoReader:
@@ -268,6 +258,7 @@ class VideoReader:
     Attributes:
         info: the facts of `probe`.
         source: the same plus start time, orientation and sample aspect ratio.
+        notes: what was found while reading, for the user: that the pictures change their size, say.
     """
 
     def __init__(self, path: Path | str, *, rate: Fraction | int = DEFAULT_RATE, any_size: bool = False) -> None:
@@ -277,7 +268,8 @@ class VideoReader:
             MediaError: as `probe`.
         """
         self.path, self._any_size = Path(path), any_size
-        self._open: list[Generator[tuple[Fraction, VideoFrame], None, None]] = []
+        self.notes: list[str] = []
+        self._open: list[Generator[StoredPicture, None, None]] = []
         self.is_pictures = pictures.is_picture_source(self.path)
         if self.is_pictures:
             info = pictures.picture_info(self.path, Fraction(rate))
@@ -308,12 +300,11 @@ class VideoReader:
             yield from pictures.picture_frames(self.path, self.info, any_size=self._any_size)
             return
         converter = color.Converter()
-        for index, (time, picture) in enumerate(self.stored_pictures()):
-            rgb = self.source.upright.apply(converter.to_rgb(picture))
-            yield Frame(index, time, rgb, bool(picture.key_frame))
+        for index, (time, picture, is_key) in enumerate(self.stored_pictures()):
+            yield Frame(index, time, self.source.upright.apply(converter.to_rgb(picture)), is_key)
 
-    def stored_pictures(self) -> Iterator[tuple[Fraction, VideoFrame]]:
-        """Give (time, picture) as the stream stores it: not converted, not turned upright. Not for images.
+    def stored_pictures(self) -> Iterator[StoredPicture]:
+        """Give the pictures as the stream stores them, those of another size or pixel format brought to the first one's. Not for images.
 
         Raises:
             MediaError: truncated or damaged, after the good pictures.
@@ -322,11 +313,12 @@ class VideoReader:
         self._open.append(generator)
         return generator
 
-    def _stored_pictures(self) -> Generator[tuple[Fraction, VideoFrame], None, None]:
+    def _stored_pictures(self) -> Generator[StoredPicture, None, None]:
         with open_input(self.path) as container:
             stream = video_stream(container, self.path)
-            tick = self.info.time_base
+            tick, converter = self.info.time_base, color.Converter()
             interval = max(1, round(1 / (self.info.rate * tick)))
+            size = self.source.stored_size
             first: int | None = None
             latest = 0
             for picture in _decoded(container, stream, self.path):
@@ -335,4 +327,10 @@ class VideoReader:
                     first = latest = stamp or 0
                 else:
                     latest = latest + interval if stamp is None else max(stamp, latest + 1)
-                yield (latest - first) * tick, picture
+                time = (latest - first) * tick
+                if (picture.width, picture.height) != size and not self.notes:
+                    self.notes.append(
+                        f"pictures change from {size[0]}x{size[1]} to {picture.width}x{picture.height} at {float(time):.3f} s; "
+                        f"from there on they are scaled to the first size"
+                    )
+                yield StoredPicture(time, converter.to_layout(picture, size, self.info.pixel_format), bool(picture.key_frame))

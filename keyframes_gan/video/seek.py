@@ -15,7 +15,8 @@ import numpy.typing as npt
 from keyframes_gan.errors import MediaError
 from keyframes_gan.types import BoolArray, Image
 from keyframes_gan.video import color
-from keyframes_gan.video.read import Upright, open_input, video_stream
+from keyframes_gan.video.packets import coded_pictures
+from keyframes_gan.video.read import inspect, open_input, video_stream
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from av.container import InputContainer
     from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
+
+    from keyframes_gan.video.read import Source
 
 
 class _Stamps(NamedTuple):
@@ -54,14 +57,12 @@ class SeekingReader:
         return len(self._stamps.pts)
 
     @cached_property
+    def _source(self) -> Source:
+        return inspect(self.path)
+
+    @cached_property
     def _stamps(self) -> _Stamps:
-        with open_input(self.path) as container:
-            try:
-                packets = container.demux(video_stream(container, self.path))
-                found = [(packet.pts, packet.is_keyframe) for packet in packets if packet.size and not packet.is_discard]
-            except (av.FFmpegError, OSError) as error:
-                msg = f"{self.path}: truncated or damaged ({error.strerror}); copy or encode it again"
-                raise MediaError(msg) from error
+        found = [(one.pts, one.is_key) for one in coded_pictures(self.path) if one.shown]
         if not found or any(pts is None for pts, _ in found) or len(dict(found)) < len(found):
             msg = f"{self.path}: expected frames that each have a time stamp of their own; convert it to .mp4 or .mkv"
             raise MediaError(msg)
@@ -103,7 +104,8 @@ class SeekingReader:
                 for picture in takewhile(lambda one: one.pts is None or one.pts <= last, _pictures(container, stream)):
                     index = wanted.get(-1 if picture.pts is None else picture.pts)
                     if index is not None:
-                        found[index] = Upright.of(picture).apply(converter.to_rgb(picture))
+                        stored = converter.to_layout(picture, self._source.stored_size, self._source.info.pixel_format)
+                        found[index] = self._source.upright.apply(converter.to_rgb(stored))
             except (av.FFmpegError, OSError) as error:
                 msg = f"{self.path}: truncated or damaged ({error.strerror}); copy or encode it again"
                 raise MediaError(msg) from error

@@ -22,7 +22,8 @@ from keyframes_gan.benchmark.score import Asked, Scores, columns
 from keyframes_gan.errors import OptionsError, UserError, run_door
 from keyframes_gan.metrics.clips import ClipScore
 from keyframes_gan.options.benchmark import narrowed
-from keyframes_gan.video.read import VideoReader, count_frames
+from keyframes_gan.video.packets import count_frames
+from keyframes_gan.video.read import VideoReader
 
 GUIDED = {"type": "restorer", "restorer": "none"}
 CRFS = {"crf32": 32, "crf37": 37, "crf42": 42, "crf47": 47}

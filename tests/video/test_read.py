@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 
 from keyframes_gan.errors import MediaError
+from keyframes_gan.video.packets import count_frames
 from keyframes_gan.video.pictures import natural_key
-from keyframes_gan.video.read import VideoReader, count_frames, probe
+from keyframes_gan.video.read import VideoReader, probe
 
 Make = Callable[..., Any]
 

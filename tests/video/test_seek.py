@@ -14,6 +14,9 @@ import numpy as np
 import pytest
 
 from keyframes_gan.errors import MediaError
+from keyframes_gan.video.compress import compress
+from keyframes_gan.video.filters import filtered
+from keyframes_gan.video.packets import count_frames, stream_cost
 from keyframes_gan.video.read import VideoReader
 from keyframes_gan.video.seek import SeekingReader
 
@@ -75,3 +78,64 @@ def test_wrong_numbers_and_files(make_video: Make, moving: Make, tmp_path: Path)
     raw = make_video("raw.h264", pictures)
     with pytest.raises(MediaError, match=r"time stamp of their own; convert it to \.mp4"):
         len(SeekingReader(raw))
+
+
+@pytest.mark.parametrize(("name", "codec"), [("a.mkv", "libx264"), ("a.ts", "libx264"), ("a.webm", "libvpx-vp9"), ("b.mkv", "libx265")])
+def test_a_recording_that_begins_between_key_frames(name: str, codec: str, make_video: Make, flat: Make, tmp_path: Path) -> None:
+    """Every reader numbers its frames from the first one that can be decoded."""
+    options = {"libx265": {"x265-params": "keyint=8:min-keyint=8:open-gop=1:log-level=none"}}.get(
+        codec, {"g": "8", "sc_threshold": "0", "crf": "20"}
+    )
+    whole = make_video(name, [flat(20 + 10 * index, 128, 128, (96, 64), "yuv420p") for index in range(20)], codec=codec, options=options)
+    path = tmp_path / f"cut{Path(name).suffix}"
+    with av.open(str(whole)) as given, av.open(str(path), "w") as kept:
+        stream = kept.add_stream_from_template(given.streams.video[0])
+        for packet in [one for one in given.demux(video=0) if one.size][5:]:
+            packet.stream = stream
+            kept.mux(packet)
+    expected = list(VideoReader(path))
+    assert 0 < len(expected) < 15
+    assert expected[0].is_key
+    cost = stream_cost(path)
+    assert count_frames(path) == cost.frames == len(expected)
+    assert cost.key_frames == tuple(frame.index for frame in expected if frame.is_key)
+    got = SeekingReader(path).read(range(len(expected)))
+    assert all(np.array_equal(rgb, frame.rgb) for rgb, frame in zip(got, expected, strict=True))
+
+
+def two_sizes(path: Path, moving: Make) -> Path:
+    """A call that begins at 96x64 and goes on, after the network got worse, at 48x32."""
+    with av.open(str(path), "w") as output:
+        stream = output.add_stream("libvpx-vp9", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
+        for part, size in enumerate(((96, 64), (48, 32))):
+            encoder = av.CodecContext.create("libvpx-vp9", "w")
+            encoder.width, encoder.height = size
+            encoder.pix_fmt, encoder.time_base = "yuv420p", Fraction(1, 25)
+            encoder.options = {"crf": "20", "b": "0", "lag-in-frames": "0", "deadline": "realtime"}
+            packets = []
+            for index, rgb in enumerate(moving((96, 64), 5)):
+                picture = av.VideoFrame.from_ndarray(rgb, format="rgb24").reformat(*size, format="yuv420p", interpolation="AREA")
+                picture.pts, picture.time_base = 5 * part + index, Fraction(1, 25)
+                packets += encoder.encode(picture)
+            for packet in [*packets, *encoder.encode(None)]:
+                packet.stream = stream
+                output.mux(packet)
+    return path
+
+
+def test_pictures_that_change_their_size_are_brought_to_the_first_ones(tmp_path: Path, moving: Make) -> None:
+    path = two_sizes(tmp_path / "call.webm", moving)
+    reader = VideoReader(path)
+    frames = list(reader)
+    assert [frame.rgb.shape for frame in frames] == [(64, 96, 3)] * 10
+    assert [frame.index for frame in frames if frame.is_key] == [0, 5]
+    assert reader.notes == ["pictures change from 96x64 to 48x32 at 0.200 s; from there on they are scaled to the first size"]
+    wanted = moving((96, 64), 1)[0].astype(int)
+    for frame in (frames[0], frames[5]):
+        assert np.abs(frame.rgb - wanted).mean() < 8
+    assert all(np.array_equal(rgb, frame.rgb) for rgb, frame in zip(SeekingReader(path).read(range(10)), frames, strict=True))
+    again = tmp_path / "again.mp4"
+    compress(path, again, crf=20)
+    assert [frame.rgb.shape for frame in VideoReader(again)] == [(64, 96, 3)] * 10
+    assert len(list(filtered(path, "deblock"))) == 10
