@@ -21,6 +21,8 @@ from keyframes_gan.types import check_image, check_shape
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import numpy.typing as npt
+
     from keyframes_gan.types import Blend, FloatArray, Image, Matrix
 
 INNER = 0.88
@@ -32,6 +34,8 @@ POISSON_MASK = 0.5
 POISSON_ERODE = 3
 GREATEST_GAIN = 2.0
 FLAT = 1e-6
+GREY = 2
+"""Levels by which R, G and B differ at most in a picture without colour: rounding and lossy coding leave so much."""
 REACH = 0.25
 """Where crops overlap, each counts by a Gaussian around its middle with this standard deviation, as a part of its side."""
 
@@ -113,6 +117,25 @@ def match_color(restored: Image, given: Image) -> Image:
     matched = (restored - source.mean(axis=0)) * gain + target.mean(axis=0)
     done: Image = np.clip(np.rint(matched), 0, 255).astype(np.uint8)
     return done
+
+
+def without_colour(restored: npt.NDArray[np.uint8], given: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """Return restored crops that have no colour when those given have none; else `restored` itself.
+
+    Networks that were trained on colour tint grey faces. Of what they change, only the luma is then kept.
+
+    Args:
+        restored: uint8 (T, S, S, 3).
+        given: uint8 (T, S, S, 3), the same crops before; all of them must be grey.
+    """
+    for part in (given[:, ::8, ::8], given):  # coloured ones are told at once
+        if int(np.ptp(part, axis=-1).max()) > GREY:
+            return restored
+    grey = []
+    for after, before in zip(restored, given, strict=True):
+        change = cv2.subtract(cv2.cvtColor(after, cv2.COLOR_RGB2GRAY), cv2.cvtColor(before, cv2.COLOR_RGB2GRAY), dtype=cv2.CV_16S)
+        grey.append(cv2.add(before, cv2.merge([change] * 3), dtype=cv2.CV_8U))
+    return np.stack(grey)
 
 
 def multiband(base: Image, patch: Image, mask: FloatArray) -> Image:

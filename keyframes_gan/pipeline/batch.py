@@ -160,7 +160,7 @@ class _Run:
             msg = f"expected names that differ in more than the suffix, got another video that also becomes {into.name}; rename one"
             raise MediaError(msg)
         self._taken.add(into)
-        fingerprint = {**self._asked, "source_sha256": weights.digest(path)}
+        fingerprint = {**self._asked, "source_sha256": _digest(path)}
         if self._resume and _finished(into, fingerprint):
             self.outcome.skipped.append(path)
             return "finished before"
@@ -190,6 +190,14 @@ def _asked(settings: Settings, restorer: Restorer) -> dict[str, Any]:
         "photos_sha256": photos,
         "weights_sha256": weights_digest(settings, restorer),
     }
+
+
+def _digest(source: Path) -> str:
+    try:
+        return weights.digest(source)
+    except OSError as error:
+        msg = f"{source}: cannot be read ({error.strerror}); is it still there, and may it be read?"
+        raise MediaError(msg) from error
 
 
 def _finished(target: Path, fingerprint: dict[str, Any]) -> bool:

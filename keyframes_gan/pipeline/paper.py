@@ -29,7 +29,7 @@ from data.clips import ClipRecord, read_clips, read_crop
 from keyframes_gan import report
 from keyframes_gan.atomic import PART_PREFIX, unwritable
 from keyframes_gan.errors import MediaError, UserError
-from keyframes_gan.faces import align
+from keyframes_gan.faces import align, blend
 from keyframes_gan.keyframes.fit import fit
 from keyframes_gan.keyframes.memory import KeyframeMemory
 from keyframes_gan.keyframes.sent import EverySoOften, KeyChannel
@@ -289,6 +289,7 @@ class _Run:
             got = f"expected a restorer that leaves crops their size, {self._size} pixels, got {restored.shape[1]} from"
             msg = f"--restorer: {got} {self._settings.restorer}; use -i and -o"
             raise UserError(msg)
+        restored = blend.without_colour(restored, clip.crops)
         for position, (frame, picture) in enumerate(zip(frames, restored, strict=True)):
             with self._clock("paste"):
                 original = clip.crops[position] if self._restorer.spec.residual else None

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from keyframes_gan.errors import UserError
-from keyframes_gan.faces import align
+from keyframes_gan.faces import align, blend
 from keyframes_gan.pipeline.guard import IdentityGuard, Judgement, Likeness, weakened
 from keyframes_gan.pipeline.people import new_frames
 from keyframes_gan.pipeline.routes import Routes
@@ -115,8 +115,9 @@ class Runner:
         seconds = time.perf_counter() - start
         if not isinstance(self._restorer, DecidingRestorer):
             self._clock.restored(self._restorer.spec.name, seconds, faces)
-        for person, given, restored in zip(people, clips, results, strict=True):
-            clip, decisions = _enlarged(given, restored.shape[1]), self._decisions(person, given)
+        for person, given, result in zip(people, clips, results, strict=True):
+            clip, decisions = _enlarged(given, result.shape[1]), self._decisions(person, given)
+            restored = blend.without_colour(result, clip.crops)
             if self._cards is not None:
                 with self._clock("cards", new_frames(clip), "face"):
                     self._cards.add(given, restored, decisions, seconds / len(people))

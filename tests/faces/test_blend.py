@@ -195,3 +195,17 @@ def test_multiband_keeps_the_colour_of_the_frame() -> None:
     before = cv2.cvtColor(frame, cv2.COLOR_RGB2YCrCb)[..., 1:].astype(int)
     blend.paste(frame, texture(64, 64, 13), IDENTITY_40_30, "multiband")
     assert np.abs(cv2.cvtColor(frame, cv2.COLOR_RGB2YCrCb)[..., 1:].astype(int) - before).max() <= 1
+
+
+def test_a_grey_face_gets_no_colour_and_a_coloured_one_keeps_it() -> None:
+    rng = np.random.default_rng(4)
+    level = rng.integers(20, 230, (2, 40, 40, 1))
+    given = np.clip(level + rng.integers(-1, 2, (2, 40, 40, 3)), 0, 255).astype(np.uint8)
+    tinted = np.clip(given.astype(int) + rng.integers(-9, 10, given.shape), 0, 255).astype(np.uint8)
+    got = blend.without_colour(tinted, given)
+    np.testing.assert_array_equal(got.astype(int) - got[..., :1], given.astype(int) - given[..., :1])
+    luma = tinted.astype(float) @ [0.299, 0.587, 0.114] - given.astype(float) @ [0.299, 0.587, 0.114]
+    assert np.abs(got[..., 0].astype(int) - given[..., 0] - luma).max() <= 1.1
+    np.testing.assert_array_equal(blend.without_colour(given, given), given)
+    given[1, 5, 3] = (90, 80, 80)
+    assert blend.without_colour(tinted, given) is tinted

@@ -56,6 +56,20 @@ def test_what_can_be_restored_is_and_what_fails_is_named(videos: Path, tmp_path:
     assert (noted["outcome"]["frames"], noted["outcome"]["source"]) == (6, "2.mp4")
 
 
+def test_a_video_that_goes_away_meanwhile_is_the_one_that_is_named(videos: Path, tmp_path: Path, record: Any, capsys: Any) -> None:
+    (videos / "broken.mp4").unlink()
+
+    def restored(clip: FaceClip) -> Any:
+        (videos / "10.mp4").unlink(missing_ok=True)
+        return clip.crops
+
+    record(restored)
+    assert command("-i", videos, "-o", tmp_path / "out") == 2
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error:")]
+    assert lines == ["error: 10.mp4: cannot be read (No such file or directory); is it still there, and may it be read?"]
+    assert "2.mp4" in names(tmp_path / "out")
+
+
 def test_resume_does_only_what_is_not_done(videos: Path, tmp_path: Path, record: Any, capsys: Any) -> None:
     (videos / "broken.mp4").unlink()
     recorder, out = record(), tmp_path / "out"

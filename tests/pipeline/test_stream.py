@@ -345,3 +345,14 @@ def test_full_disk_leaves_no_output(two_faces: Path, tmp_path: Path, follow: Any
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert [path.name for path in tmp_path.iterdir()] == ["two.mp4"]
+
+
+def test_a_grey_video_stays_grey(tmp_path: Path, moving: Any, make_video: Any, follow: Any, record: Any, face: Any, frames_of: Any) -> None:
+    grey = [np.repeat(picture[..., 1:2], 3, axis=2) for picture in moving(6)]
+    source = make_video(tmp_path / "in.mkv", grey, crf=10)
+    follow(lambda _: [(0, face(64, 42, 20))])
+    record(lambda clip: np.clip(clip.crops + np.array([30, 0, 10]), 0, 255).astype(np.uint8))
+    restore_video(source, tmp_path / "out.mkv", Settings(restorer="recorder"), progress=False)
+    restored, given = (np.stack([one[2] for one in frames_of(path)]).astype(int) for path in (tmp_path / "out.mkv", source))
+    assert np.ptp(restored, axis=-1).max() <= 2
+    assert (restored - given).max() >= 7
