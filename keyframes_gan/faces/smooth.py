@@ -188,13 +188,15 @@ def moved_into(points: Points, region: Floats) -> Points:
 
 @dataclass
 class _Life:
-    """What is remembered of one track: its recent observations by frame, whether it was believed at any time, its filters.
+    """What is remembered of one track: its recent observations by frame, whether it is a face, its filters.
 
-    `filtered`: the frame that the filters were given last.
+    `confirmed`: it was found often or surely enough; `doubted`: it was lost within a shot, which false alarms soon are. `filtered`: the
+    frame that the filters were given last.
     """
 
     seen: dict[int, Observation] = field(default_factory=dict)
     confirmed: bool = False
+    doubted: bool = False
     filter: OneEuro | None = None
     region: OneEuro | None = None
     filtered: int = -1
@@ -232,7 +234,6 @@ class TrackSmoother:
         self._waiting: list[int] = []
         self._times: dict[int, Fraction] = {}
         self._cuts: set[int] = set()
-        self._ended = False
 
     def push(
         self, index: int, observations: Iterable[Observation], *, cut: bool = False, time: Fraction | None = None
@@ -254,30 +255,26 @@ class TrackSmoother:
             life = self._lives.setdefault(one.track_id, _Life())
             life.seen[one.index] = one
             life.confirmed |= one.confirmed
+        for life in self._lives.values():
+            life.doubted |= not cut and max(life.seen) == index - 1
         return self._emit(self._look_ahead)
 
     def flush(self) -> list[SmoothFrame]:
         """Return the frames that are still held back: the stream has ended."""
-        self._ended = True
         return self._emit(0)
 
     def _emit(self, keep: int) -> list[SmoothFrame]:
-        newest = self._waiting[-1] if self._waiting else 0
         done = []
         while len(self._waiting) > keep:
-            done.append(self._frame(self._waiting.pop(0), newest))
+            done.append(self._frame(self._waiting.pop(0)))
         return done
 
-    def _frame(self, index: int, newest: int) -> SmoothFrame:
-        faces = (self._face(key, life, index) for key, life in sorted(self._lives.items()) if self._believed(life, newest))
+    def _frame(self, index: int) -> SmoothFrame:
+        believed = ((key, life) for key, life in sorted(self._lives.items()) if life.confirmed or not life.doubted)
+        faces = (self._face(key, life, index) for key, life in believed)
         frame = SmoothFrame(index, tuple(face for face in faces if face is not None), index in self._cuts)
         self._forget(index - half_window(self._sigma) - self._max_gap - 1)
         return frame
-
-    def _believed(self, life: _Life, newest: int) -> bool:
-        """Tell whether a track is no false alarm: confirmed, or not yet put to the test when its shot, or the video, ended."""
-        last = max(life.seen)
-        return life.confirmed or last + 1 in self._cuts or (last == newest)
 
     def _forget(self, before: int) -> None:
         for key, life in list(self._lives.items()):

@@ -66,7 +66,7 @@ class Gallery:
 
         Frames must come in order.
         """
-        known = {face.track_id: self._person_of[face.track_id][0] for face in faces if face.track_id in self._person_of}
+        known = self._recognised(faces)
         newcomers = [face for face in faces if face.track_id not in known]
         if newcomers:
             known |= self._met(index, newcomers, set(known.values()), rgb)
@@ -77,6 +77,15 @@ class Gallery:
             if face.seen:
                 self._look(self._known[person], index, face, rgb)
         self._person_of = {track: (person, last) for track, (person, last) in self._person_of.items() if index - last <= TRACK_FRAMES}
+        return known
+
+    def _recognised(self, faces: Sequence[SmoothFace]) -> dict[int, int]:
+        """Return {track id: person id} of the tracks known already; of two that were taken for one person, the one that came first."""
+        known: dict[int, int] = {}
+        for track in sorted(face.track_id for face in faces if face.track_id in self._person_of):
+            person = self._person_of[track][0]
+            if person not in known.values():
+                known[track] = person
         return known
 
     def forget(self, index: int) -> list[int]:

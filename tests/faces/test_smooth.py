@@ -121,6 +121,14 @@ def test_a_false_alarm_is_never_shown_but_an_untested_face_is() -> None:
     assert values(run(TrackSmoother(), 1, single), 0) == {0: 0.0}
 
 
+@pytest.mark.parametrize("lost", [(5,), (5, 9, 10, 30), tuple(range(6, 40, 5))])
+def test_what_was_doubted_once_does_not_flicker(lost: tuple[int, ...]) -> None:
+    alarm = [seen(0, index, 0, confirmed=False) for index in range(40) if index not in lost]
+    assert values(run(TrackSmoother(), 40, alarm), 0) == {}
+    face = [*alarm, seen(0, 18, 0)]
+    assert sorted(values(run(TrackSmoother(), 40, face), 0))[0] <= 18 - 15 + 1
+
+
 def test_observations_may_come_late() -> None:
     smoother = TrackSmoother()
     done = smoother.push(0, [])

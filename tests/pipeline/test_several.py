@@ -185,6 +185,13 @@ def test_nobody_who_is_there_is_taken_for_a_newcomer(face: Any, monkeypatch: pyt
     assert people.identify(1, [SmoothFace(0, one, True, 1.0), SmoothFace(1, one, True, 1.0)], PICTURE) == {0: 0, 1: 1}
 
 
+def test_somebody_taken_for_another_gets_an_id_when_that_one_is_back(face: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gallery, "embed_chip", lambda _: unit(1, 0))
+    people, one = Gallery(), face(64, 42, 20)
+    for index, (tracks, expected) in enumerate([((0,), {0: 0}), ((1,), {1: 0}), ((0, 1), {0: 0, 1: 1}), ((1,), {1: 1})]):
+        assert people.identify(index, [SmoothFace(track, one, True, 1.0) for track in tracks], PICTURE) == expected
+
+
 def test_faces_are_compared_only_when_somebody_comes_while_somebody_is_away(face: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     looks: list[npt.NDArray[np.uint8]] = []
 
