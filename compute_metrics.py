@@ -20,7 +20,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser = DoorParser(
         description="Measure restored videos against their originals, next to the low-quality input. "
         "Paths are videos, folders of pictures, or trees of those, paired by name.",
-        epilog=f"metrics:\n{listed}\n\nexit status: 0 all measured; 2 a video was missing or could not be measured",
+        epilog=f"metrics:\n{listed}\n\nexit status: 0 all measured; 2 a video or a metric was not; it is listed",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
@@ -47,7 +47,7 @@ def _used(form: Sequence[str], argv: Sequence[str]) -> str:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Measure, print the table, write the files; 0 when everything was measured, else 2."""
+    """Measure, print the table, write the files; 0 when everything that was asked for was measured, else 2."""
     given = parse(argv)
     from keyframes_gan import measure  # noqa: PLC0415  # after --help has been answered
 

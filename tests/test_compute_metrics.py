@@ -95,13 +95,36 @@ def test_missing_lpips_weights_are_told(folders: Path, run: Run, tmp_path: Path,
         pytest.skip("LPIPS's weights are here")
     arguments = ["--gt_path", folders / "original", "--inference_path", folders / "restored", "--metrics", "psnr,lpips"]
     status, out, _ = run(*arguments, "--output", tmp_path)
-    assert status == 0
+    assert status == 2
     row = weights.entry("alexnet")
     assert f"LPIPS unavailable: {row.file} is not here" in out
     assert f"put it at {weights.FOLDER / row.file}" in out
     assert _rows(tmp_path)["a", "whole"]["lpips"] == "unavailable"
     stored = json.loads((tmp_path / "metrics.json").read_text())
     assert row.file in stored["metrics"]["lpips"]["unavailable"]
+
+
+def test_what_has_no_value_is_told(folders: Path, run: Run, tmp_path: Path) -> None:
+    paths = ["--gt_path", folders / "original", "--inference_path", folders / "restored", "--output", tmp_path]
+    status, out, _ = run(*paths, "--metrics", "psnr,seam_ratio")
+    assert status == 2
+    assert "Seam ratio unavailable: expected --clip_length" in out
+    status, out, _ = run(*paths, "--metrics", "psnr,fid,seam_ratio", "--region", "full,face", "--clip_length", "3")
+    assert status == 2
+    assert "not measured: a, face: psnr, seam_ratio: no frame has" in out
+    assert "not measured: total, face: fid" in out or "FID unavailable" in out
+    assert "not measured: a, whole" not in out
+    assert float(_rows(tmp_path)["a", "whole"]["psnr"]) > 20
+    assert any(line.startswith("b, face: psnr") for line in json.loads((tmp_path / "metrics.json").read_text())["unmeasured"])
+    status, out, _ = run(*paths, "--metrics", "psnr,seam_ratio", "--clip_length", "3")
+    assert status == 0, out
+
+
+def test_a_border_that_leaves_nothing_is_a_failure(folders: Path, run: Run, tmp_path: Path) -> None:
+    paths = ["--gt_path", folders / "original" / "a.mp4", "--inference_path", folders / "restored" / "a.mp4", "--output", tmp_path]
+    status, out, _ = run(*paths, "--metrics", "psnr", "--crop_border", "32")
+    assert status == 2
+    assert "failed: a: --crop_border: expected 0 to 31 for 96x64, got 32" in out
 
 
 def test_one_bad_video_does_not_stop_the_others(folders: Path, run: Run, tmp_path: Path) -> None:
@@ -206,7 +229,7 @@ def test_faces_are_measured_apart(clips_dir: Path, run: Run, tmp_path: Path) -> 
 
 
 def test_several_at_a_time_give_the_same(folders: Path, run: Run, tmp_path: Path) -> None:
-    paths = ["--gt", folders / "original", "--restored", folders / "restored", "--metrics", "psnr,flicker"]
+    paths = ["--gt", folders / "original", "--restored", folders / "restored", "--metrics", "psnr,tof"]
     for jobs in (1, 2):
         status, _, err = run(*paths, "--jobs", jobs, "--output", tmp_path / str(jobs))
         assert status == 0, err

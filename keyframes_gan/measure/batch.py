@@ -33,7 +33,7 @@ def measure_folders(settings: Settings) -> Summary:
     """
     settings.check()
     pairs, missing = find_pairs(settings.paths)
-    scorers, unavailable = load_scorers(settings.metrics, device=settings.device)
+    scorers, unavailable = _load(settings)
     options = {key: str(value) if isinstance(value, Path) else value for key, value in asdict(settings).items() if key != "flags"}
     told = protocol(settings, scorers)
     summary = Summary(tuple(dict.fromkeys(settings.metrics)), unavailable, missing=missing, options=options, protocol=told)
@@ -50,6 +50,14 @@ def measure_folders(settings: Settings) -> Summary:
         else:
             summary.videos.append(result)
     return summary
+
+
+def _load(settings: Settings) -> tuple[dict[str, Begin], dict[str, str]]:
+    """Return the metrics, and the reasons for those that cannot be taken here or with these settings."""
+    seams = [] if settings.clip_length else [name for name in settings.metrics if name.startswith("seam_ratio")]
+    scorers, unavailable = load_scorers([name for name in settings.metrics if name not in seams], device=settings.device)
+    reason = "expected --clip_length, how many frames were restored together, got none; add it"
+    return scorers, {**unavailable, **dict.fromkeys(seams, reason)}
 
 
 def _one_by_one(pairs: list[Pair], scorers: dict[str, Begin], settings: Settings, progress: Progress) -> Iterator[tuple[Pair, Result]]:
@@ -79,14 +87,14 @@ def _in_processes(pairs: list[Pair], settings: Settings, progress: Progress) -> 
 
 
 @cache
-def _loaded(names: tuple[str, ...], device: str) -> dict[str, Begin]:
+def _loaded(settings: Settings) -> dict[str, Begin]:
     """Return the metrics, loaded once per process."""
-    return load_scorers(names, device=device)[0]
+    return _load(settings)[0]
 
 
 def _work(pair: Pair, settings: Settings) -> Result:
     """Measure one pair in a worker process."""
-    return _measure(pair, _loaded(settings.metrics, settings.device), settings, None)
+    return _measure(pair, _loaded(settings), settings, None)
 
 
 def _measure(pair: Pair, scorers: dict[str, Begin], settings: Settings, progress: Callable[[int], None] | None) -> Result:

@@ -61,8 +61,22 @@ class Summary:
 
     @property
     def complete(self) -> bool:
-        """True when every video was found and measured."""
-        return not self.failed and not self.missing
+        """True when every video was found, and measured by every metric in every region."""
+        return not (self.failed or self.missing or self.unavailable or self.unmeasured)
+
+    @property
+    def unmeasured(self) -> list[str]:
+        """One line for each video and region in which metrics that can be taken have no value, and for each total (FID)."""
+        lines = []
+        for region in self.regions:
+            for video in self.videos:
+                lines += _without_value(f"{video.name}, {region}", _means(video.scores[region]), self._of(one_total=False))
+            lines += _without_value(f"total, {region}", _middles(self.total(region)), self._of(one_total=True))
+        return lines
+
+    def _of(self, *, one_total: bool) -> list[str]:
+        """Return the metrics that could be taken and have one value for all videos together, or those that have one for each."""
+        return [name for name in self.available if (find(name).total == "set") == one_total]
 
     @property
     def regions(self) -> list[str]:
@@ -98,6 +112,12 @@ def gain(metric: Metric, means: Means) -> float | None:
 def _means(scores: dict[str, Scores]) -> Means:
     """Return one clip's values."""
     return {version: {name: score.value for name, score in one.metrics.items()} for version, one in scores.items()}
+
+
+def _without_value(place: str, means: Means, names: Sequence[str]) -> list[str]:
+    """Return the line that names the metrics without a value in a version; none when all have one."""
+    found = [name for name in names if any(values.get(name) is None for values in means.values())]
+    return [f"{place}: {', '.join(found)}: no frame has what they need, see docs/metrics.md"] if found else []
 
 
 def _middles(statistics: dict[str, dict[str, Statistics]]) -> Means:
@@ -151,6 +171,8 @@ def print_summary(summary: Summary, *, console: Console | None = None) -> None:
     out = console or Console(soft_wrap=True)
     for name, reason in summary.unavailable.items():
         out.print(f"{find(name).label} {UNAVAILABLE}: {reason}", markup=False, highlight=False)
+    for line in summary.unmeasured:
+        out.print(f"not measured: {line}", markup=False, highlight=False)
     for line in summary.missing:
         out.print(f"missing: {line}", markup=False, highlight=False)
     for name, error in summary.failed.items():
@@ -207,6 +229,7 @@ def as_json(summary: Summary) -> dict[str, Any]:
         },
         "failed": summary.failed,
         "missing": summary.missing,
+        "unmeasured": summary.unmeasured,
     }
 
 
