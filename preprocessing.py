@@ -37,7 +37,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     add("--detect-every", "--detect_every", type=int, default=5, help="detect on every Nth frame, follow in between (default: 5)")
     add("--landmarks-from", "--landmarks_from", default="compressed", help="compressed (default, as at inference) or original")
     add("--keyframes", default="gop", help="gop: the stream's I-frames (default), or a number of seconds between key frames")
-    add("--smoothing", type=float, help="landmark smoothing, standard deviation in frames (default: 1.5; official layout: 0)")
+    add("--smoothing", type=float, help="landmark smoothing, standard deviation in frames, 0 to 10 (default: 1.5; official layout: 0)")
     add(
         "--lossless", action=argparse.BooleanOptionalAction, default=None, help="PNG crops, else JPEG (default: PNG; official layout: JPEG)"
     )

@@ -391,6 +391,8 @@ def test_two_runs_on_one_folder_are_refused(new_base: Callable[..., Path]) -> No
         (["--size", "5"], "--size"),
         (["--detect-every", "0"], "--detect-every"),
         (["--smoothing", "-1"], "--smoothing"),
+        (["--smoothing", "inf"], "--smoothing: expected 0 to 10 frames, got inf"),
+        (["--smoothing", "nan"], "--smoothing: expected 0 to 10 frames, got nan"),
         (["--landmarks-from", "memory"], "--landmarks-from"),
         (["--jobs", "0"], "--jobs"),
         (["--detector", "eyes"], "dlib-hog"),

@@ -12,14 +12,13 @@ from keyframes_gan.errors import UserError
 from keyframes_gan.faces.parse import Mask
 from keyframes_gan.keyframes.memory import POLICIES
 from keyframes_gan.keyframes.sent import KeyPlan
+from keyframes_gan.preprocess.settings import MAX_SMOOTHING
 from keyframes_gan.types import Blend, RestorerSpec, Smoother, VideoInfo
 from keyframes_gan.video.roundtrip import PRESETS as ENCODER_PRESETS
 from keyframes_gan.video.write import Encoding
 
 NO_FACE = ("error", "copy")
 PROTOCOLS = ("stream", "paper")
-MAX_SMOOTHING = 10.0
-"""More would need a look-ahead, and so a memory, of more than about 40 frames."""
 MAX_EVERY = 250
 MAX_FPS = 1000
 SMOOTHING = {"paper": 5.0}

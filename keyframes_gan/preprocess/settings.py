@@ -19,6 +19,8 @@ SOURCES = ("compressed", "original")
 TEMPLATES = ("eyes", "ffhq", "upright")
 MAX_CRF = 51
 MIN_SIZE, MAX_SIZE = 32, 2048
+MAX_SMOOTHING = 10.0
+"""More would need a look-ahead, and so a memory, of more than about 40 frames."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,7 @@ class Settings:
         every: The detector runs on every so many frames; the face is followed in between.
         landmarks_from: Which video the landmarks are found in, `compressed` (as at inference) or `original`.
         key_seconds: Key frames every so many seconds; None for the compressed stream's own I-frames.
-        smoothing: Standard deviation in frames of the landmark smoothing; 0 for none.
+        smoothing: Standard deviation in frames of the landmark smoothing, 0 (none) to 10.
         lossless: Crops as PNG, otherwise as JPEG of quality 95.
         limit: Only so many seconds of each video; None for all.
         overwrite: Do complete clips again.
@@ -69,7 +71,7 @@ class Settings:
         fits = self.size is None or MIN_SIZE <= self.size <= MAX_SIZE
         _require(fits, f"--size: expected native or {MIN_SIZE} to {MAX_SIZE} pixels, got {self.size}")
         _require(self.every >= 1, f"--detect-every: expected at least 1 frame, got {self.every}")
-        _require(self.smoothing >= 0, f"--smoothing: expected a standard deviation of 0 or more frames, got {self.smoothing}")
+        _require(0 <= self.smoothing <= MAX_SMOOTHING, f"--smoothing: expected 0 to {MAX_SMOOTHING:.0f} frames, got {self.smoothing}")
         _require(self.key_seconds is None or self.key_seconds > 0, f"--keyframes: expected gop or more than 0 s, got {self.key_seconds}")
         _require(self.limit is None or self.limit > 0, f"--seconds_limit: expected more than 0 s, got {self.limit}")
         if self.layout == "official":
