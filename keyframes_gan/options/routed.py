@@ -15,6 +15,10 @@ LEAVE = "none"
 ROUTED = "routed"
 
 
+GIVEN = {"device", "precision", "weights"}
+"""Arguments of every restorer that are not for `settings`."""
+
+
 class Expert(Section):
     """A registered restorer, its weights (by default its own), and more arguments of its `create`."""
 
@@ -110,4 +114,6 @@ class Routing(Section):
         for name, expert in self.experts.items():
             if name == LEAVE or expert.restorer == ROUTED:
                 refuse(f"experts.{name}", f"expected another name than {LEAVE}, and another restorer than {ROUTED}")
+            if taken := sorted(GIVEN & expert.settings.keys()):
+                refuse(f"experts.{name}.settings.{taken[0]}", f"expected only with the flag --{taken[0]}, or beside settings; leave it out")
         return self

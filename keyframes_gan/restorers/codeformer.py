@@ -50,8 +50,8 @@ def create(*, device: str = "auto", precision: str = "fp32", weights: str | None
         UserError: no such device or precision, or a fidelity outside of 0 to 1.
         WeightsError: spandrel_extra_arches is not installed, or the weights are missing, altered or of another network.
     """
-    if not 0 <= fidelity <= 1:
-        msg = f"fidelity: expected 0 to 1, got {fidelity}"
+    if not isinstance(fidelity, int | float) or not 0 <= fidelity <= 1:
+        msg = f"codeformer: fidelity: expected 0 to 1, got {fidelity!r}"
         raise UserError(msg)
     chosen_device, dtype = choose_device(device), choose_precision(precision)
     descriptor = public_networks.load(weights or WEIGHTS, architectures=("CodeFormer",), extra=True)

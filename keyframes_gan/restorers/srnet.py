@@ -17,7 +17,7 @@ from archs.layouts import without_parallel_prefix
 from archs.srnet_arch import SCALE, SRNet, variant_of
 from keyframes_gan import weights as weights_store
 from keyframes_gan.devices import choose_device, choose_precision
-from keyframes_gan.errors import UserError
+from keyframes_gan.errors import UserError, WeightsError
 from keyframes_gan.faces.align import box_of, enlarged, feather
 from keyframes_gan.types import RestorerSpec
 
@@ -138,14 +138,17 @@ def create(*, device: str = "auto", precision: str = "fp32", weights: str | None
         UserError: no such device, precision or window.
         WeightsError: the weights are missing, altered or of another network.
     """
+    if window is not None and (type(window) is not int or window < 0 or window == 1):
+        msg = f"srnet: window: expected 0 (all) or at least 2 pixels, got {window!r}"
+        raise UserError(msg)
     chosen_device, dtype = choose_device(device), choose_precision(precision)
     source = weights or WEIGHTS
     state = weights_store.load_state(source)
     known = {**weights_store.kwargs_of(source, "SRNet"), "variant": variant_of(state)}
     try:
         network = SRNet(**(known if window is None else {**known, "window": window}))
-    except ValueError as error:
-        msg = f"srnet: window: expected 0 (all) or at least 2 pixels, got {window}"
-        raise UserError(msg) from error
+    except (TypeError, ValueError) as error:
+        msg = f"{source}: expected arguments of SRNet beside its weights, got {known}; choose other weights"
+        raise WeightsError(msg) from error
     weights_store.load_into(network, state, name=source, rename=without_parallel_prefix)
     return SuperResolution(network.fold(), SPEC, device=chosen_device, precision=dtype)

@@ -403,6 +403,10 @@ def test_wrong_experts_are_named(tmp_path: Path) -> None:
     for expert, error, message in (
         ("{restorer: nobody}", UserError, "got 'nobody'"),
         ("{restorer: keyframes_lite, settings: {windows: 3}}", UserError, r"experts\.T\.settings: expected arguments .* got windows"),
+        ("{restorer: srnet, settings: {window: a}}", UserError, r"srnet: window: expected 0 \(all\) or at least 2 pixels, got 'a'"),
+        ("{restorer: srnet, settings: {window: 8.5}}", UserError, "srnet: window: expected 0"),
+        ("{restorer: codeformer, settings: {fidelity: a}}", UserError, "codeformer: fidelity: expected 0 to 1, got 'a'"),
+        ("{restorer: srnet, settings: {device: cpu}}", OptionsError, r"experts\.T\.settings\.device: expected only with the flag --device"),
         ("{restorer: srnet, weights: missing.pth}", OptionsError, r"experts\.T\.weights: no such file"),
         ("{restorer: srnet, weights: bisenett}", WeightsError, "bisenett"),
     ):

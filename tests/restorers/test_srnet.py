@@ -139,3 +139,9 @@ def test_the_shipped_weights_beat_interpolation_on_what_they_were_trained_for(re
         made = restorer.restore(given, restorer.start(0))[0]
         gains.append(psnr(truth[inside], made[inside]) - psnr(truth[inside], align.enlarged(small, 192)[inside]))
     assert np.mean(gains) > 0.2
+
+
+def test_wrong_arguments_beside_the_weights_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(srnet.weights_store, "kwargs_of", lambda *_: {"window": "a"})
+    with pytest.raises(WeightsError, match="srnet_t: expected arguments of SRNet beside its weights, got "):
+        restorers.find("srnet", device="cpu")
