@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import typing
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -230,6 +231,16 @@ def test_yaml_bombs_and_loops_are_refused() -> None:
     assert len(bomb.problems) == 1
     assert "aliases" in str(bomb.problems[0])
     assert "aliases" in str(read_text("a: &a [*a]\n", "f").problems[0])
+
+
+@pytest.mark.parametrize("read_options", [options.load, options.load_benchmark, options.load_routing])
+@pytest.mark.parametrize(("opening", "closing"), [("[", "]"), ("{b: ", "}")])
+def test_options_nested_too_deep_are_one_line(tmp_path: Path, read_options: Callable[[Path], object], opening: str, closing: str) -> None:
+    path = tmp_path / "deep.yml"
+    path.write_text(f"a: {3000 * opening}{3000 * closing}\n")
+    with pytest.raises(OptionsError, match=r"deep\.yml:1:\d+: expected at most 50 levels of sections or lists, got more$"):
+        read_options(path)
+    assert not read_text(f"a: {40 * '['}{40 * ']'}", "f").problems
 
 
 def test_network_sections_fit_the_constructors() -> None:

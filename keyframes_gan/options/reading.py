@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 KeyPath = tuple["str | int", ...]
 MAX_NODES = 20_000
+MAX_LEVELS = 50
 MAP_TAG, SEQ_TAG, MERGE_TAG = "tag:yaml.org,2002:map", "tag:yaml.org,2002:seq", "tag:yaml.org,2002:merge"
 
 
@@ -72,8 +73,25 @@ class Document:
         return Place(self.file, 1, 1)
 
 
+class _TooDeepError(yaml.MarkedYAMLError):
+    """More levels than anybody means."""
+
+
 class _Loader(yaml.SafeLoader):
-    """The safe loader, with numbers such as 1e-4 read as numbers."""
+    """The safe loader, with numbers such as 1e-4 read as numbers, and a limit to levels, since each takes some of Python's stack."""
+
+    _level = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        """Return the next node, with all in it."""
+        if self._level > MAX_LEVELS:
+            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]  # PyYAML's own
+            problem = f"expected at most {MAX_LEVELS} levels of sections or lists, got more"
+            raise _TooDeepError(problem=problem, problem_mark=mark)
+        self._level += 1
+        node = super().compose_node(parent, index)
+        self._level -= 1
+        return node
 
 
 _Loader.add_implicit_resolver(
@@ -117,7 +135,8 @@ def read_text(text: str, label: str) -> Document:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         place = Place(label, mark.line + 1, mark.column + 1) if mark else Place(label, 1, 1)
-        document.problems.append(Problem(place, (), f"not YAML: {error.problem}"))
+        prefix = "" if isinstance(error, _TooDeepError) else "not YAML: "
+        document.problems.append(Problem(place, (), f"{prefix}{error.problem}"))
     except yaml.YAMLError as error:
         document.problems.append(Problem(Place(label, 1, 1), (), f"not YAML: {' '.join(str(error).split())}"))
     return document
