@@ -68,6 +68,8 @@ def main(argv: Sequence[str]) -> int:
         device=given.device,
         flags=(_used(FORMS[0], argv), _used(FORMS[1], argv), _used(LOW_QUALITY, argv)),
     )
+    settings.check()
+    measure.check_output(settings.folder)
     summary = measure.measure_folders(settings)
     measure.print_summary(summary)
     for path in measure.write_summary(summary, settings.folder):

@@ -62,6 +62,27 @@ def _synchronise(path: Path) -> None:
         os.close(handle)
 
 
+def _new_part(target: Path) -> Path:
+    """Make an empty temporary file beside what `target` is, or leads to."""
+    _check_target(target)
+    final = target.resolve()
+    part = final.with_name(f"{PART_PREFIX}{secrets.token_hex(4)}-{final.name}")
+    try:
+        os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+    except OSError as error:
+        raise unwritable(target, error) from error
+    return part
+
+
+def check_writable(path: Path) -> None:
+    """Try, before long work, whether `atomic_write` can write `path`; nothing stays.
+
+    Raises:
+        MediaError: as `atomic_write`.
+    """
+    _new_part(path).unlink()
+
+
 @contextlib.contextmanager
 def atomic_write(path: Path | str) -> Iterator[Path]:
     """Give a temporary path beside `path`; on a clean exit it becomes `path`, on any exception it is deleted.
@@ -81,13 +102,8 @@ def atomic_write(path: Path | str) -> Iterator[Path]:
             also when such an `OSError` about the temporary file leaves the body.
     """
     target = Path(path)
-    _check_target(target)
     final = target.resolve()
-    part = final.with_name(f"{PART_PREFIX}{secrets.token_hex(4)}-{final.name}")
-    try:
-        os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
-    except OSError as error:
-        raise unwritable(target, error) from error
+    part = _new_part(target)
     try:
         yield part
         _synchronise(part)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from keyframes_gan.atomic import atomic_write
+from keyframes_gan.atomic import atomic_write, check_writable
 from keyframes_gan.errors import MediaError
 
 
@@ -43,6 +43,22 @@ def test_mode_follows_the_umask(tmp_path: Path) -> None:
     finally:
         os.umask(before)
     assert stat.S_IMODE((tmp_path / "a.txt").stat().st_mode) == 0o640
+
+
+def test_a_try_before_long_work_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "old.txt").write_text("old")
+    for name in ("old.txt", "new.txt"):
+        check_writable(tmp_path / name)
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("old.txt", "old")]
+    with pytest.raises(MediaError, match="this is a folder"):
+        check_writable(tmp_path)
+
+    def refuse(*_: object) -> int:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(os, "open", refuse)
+    with pytest.raises(MediaError, match=r"new\.txt: cannot write, Permission denied"):
+        check_writable(tmp_path / "new.txt")
 
 
 def test_a_link_is_followed(tmp_path: Path) -> None:

@@ -194,6 +194,22 @@ def test_bad_arguments_get_one_line(arguments: Sequence[str], words: str, folder
     assert len(err.splitlines()) <= 1
 
 
+def test_an_output_that_cannot_be_is_told_before_any_work(folders: Path, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("keyframes_gan.measure.batch.measure_files", lambda *_, **__: pytest.fail("too late"))
+    (tmp_path / "file").write_text("text")
+    (tmp_path / "taken" / "metrics.json").mkdir(parents=True)
+    paths = ["--gt", folders / "original", "--restored", folders / "restored", "--metrics", "psnr", "--output"]
+    for output, words in (
+        (tmp_path / "file", f"--output: expected a folder for metrics.csv and metrics.json, got {tmp_path / 'file'}"),
+        (tmp_path / "file" / "deep" / "er", f"but {tmp_path / 'file'} is a file"),
+        (tmp_path / "taken", "metrics.json: cannot write, this is a folder"),
+    ):
+        status, out, err = run(*paths, output)
+        assert (status, out, len(err.splitlines())) == (2, "", 1)
+        assert words in err
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["file", "metrics.json", "taken"]
+
+
 def test_nothing_to_compare(folders: Path, run: Run, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     status, _, err = run("--gt_path", folders / "original", "--inference_path", tmp_path / "empty")

@@ -185,6 +185,14 @@ BAD: dict[str, tuple[str, Arrange]] = {
     "same input and output": (r"-o: expected another file", lambda at, video: ["-i", video, "-o", video]),
     "same comparison": (r"--compare: expected another file", lambda at, video: ["-i", video, "--compare", at / "out.mp4"]),
     "report in no folder": (r"--report: cannot write", lambda at, video: ["-i", video, "--report", at / "no" / "report.json"]),
+    "report is a folder": (
+        r"page\.html: cannot write, this is a folder",
+        lambda at, video: ["-i", video, "--report", (at / "page.html").mkdir() or at / "page.html"],
+    ),
+    "original that is no video": (
+        r"--gt: .*text\.mp4: cannot be read as a video",
+        lambda at, video: ["-i", video, "--report", at / "page.html", "--gt", _text(at, "text.mp4")],
+    ),
     "wrong checkpoint": (r"missing.*extra.*--weights", lambda at, video: ["-i", video, "--weights", _checkpoint(at)]),
     "hostile pickle": (r"unpickling it could run code", lambda at, video: ["-i", video, "--weights", _hostile(at)]),
     "no such weights": (r"change --weights", lambda at, video: ["-i", video, "--weights", at / "no.pth"]),

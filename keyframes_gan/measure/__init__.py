@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from keyframes_gan.measure.batch import measure_folders
 from keyframes_gan.measure.files import measure_files
-from keyframes_gan.measure.results import Summary, VideoScores, as_json, print_summary, tables, write_summary
+from keyframes_gan.measure.results import Summary, VideoScores, as_json, check_output, print_summary, tables, write_summary
 from keyframes_gan.measure.scores import Scores, Statistics
 from keyframes_gan.measure.settings import Settings
 from keyframes_gan.measure.spaces import Region
@@ -23,6 +23,7 @@ __all__ = [
     "Summary",
     "VideoScores",
     "as_json",
+    "check_output",
     "load_scorers",
     "measure_files",
     "measure_folders",

@@ -17,6 +17,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from keyframes_gan import report
+from keyframes_gan.atomic import check_writable
+from keyframes_gan.errors import MediaError
 from keyframes_gan.measure.pairs import COMPRESSED, RESTORED
 from keyframes_gan.measure.scores import Scores, Statistics, of_clip, of_clips
 from keyframes_gan.measure.spaces import CROP, FACE, WHOLE
@@ -24,6 +26,7 @@ from keyframes_gan.measure.streams import RegionScores
 from keyframes_gan.metrics import Metric, find
 
 TITLES = {WHOLE: "Whole picture", FACE: "Faces only", CROP: "Aligned crops of the main person"}
+FILES = ("metrics.csv", "metrics.json")
 UNAVAILABLE = "unavailable"
 ALL_FRAMES = "all"
 COLUMNS = 6
@@ -179,6 +182,21 @@ def print_summary(summary: Summary, *, console: Console | None = None) -> None:
         out.print(f"failed: {name}: {error}", markup=False, highlight=False)
 
 
+def check_output(folder: Path) -> None:
+    """Try, before any work, whether `write_summary` can write into `folder`; nothing stays.
+
+    Raises:
+        MediaError: it cannot.
+    """
+    missing = [place for place in (folder, *folder.parents) if not place.exists()]
+    there = missing[-1].parent if missing else folder
+    if not there.is_dir():
+        msg = f"--output: expected a folder for {' and '.join(FILES)}, got {folder}, but {there} is a file; choose another"
+        raise MediaError(msg)
+    for path in missing[-1:] or [folder / name for name in FILES]:
+        check_writable(path)
+
+
 def write_summary(summary: Summary, folder: Path) -> tuple[Path, Path]:
     """Write metrics.csv and metrics.json into `folder` and return their paths.
 
@@ -195,7 +213,7 @@ def write_summary(summary: Summary, folder: Path) -> tuple[Path, Path]:
             rows.append([video.name, region, ALL_FRAMES, None, video.frames, *_numbers(summary, _means(video.scores[region]))])
         frames, total = sum(video.frames for video in summary.videos), _middles(summary.total(region))
         rows.append(["TOTAL", region, ALL_FRAMES, None, frames, *_numbers(summary, total)])
-    return report.write_csv(folder / "metrics.csv", header, rows), report.write_json(folder / "metrics.json", as_json(summary))
+    return report.write_csv(folder / FILES[0], header, rows), report.write_json(folder / FILES[1], as_json(summary))
 
 
 def _frame_rows(summary: Summary, video: VideoScores, region: str) -> Iterator[list[object]]:

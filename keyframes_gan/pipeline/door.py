@@ -6,6 +6,7 @@ import sys
 from typing import TYPE_CHECKING, cast
 
 from keyframes_gan import report
+from keyframes_gan.atomic import check_writable
 from keyframes_gan.errors import EXIT_USER_ERROR, UserError
 from keyframes_gan.keyframes.sent import KeyPlan
 from keyframes_gan.pipeline import batch
@@ -15,6 +16,7 @@ from keyframes_gan.pipeline.settings import SMOOTHING, Finish, Settings, preset_
 from keyframes_gan.pipeline.stream import check_targets, restore_video
 from keyframes_gan.video import pictures
 from keyframes_gan.video.camera import Camera
+from keyframes_gan.video.read import VideoReader
 from keyframes_gan.video.write import Encoding
 
 if TYPE_CHECKING:
@@ -149,7 +151,7 @@ def _check_page(given: argparse.Namespace) -> None:
     """Refuse, before any work, what a page cannot be made of.
 
     Raises:
-        UserError: --gt without a page or not there, or a page of a camera's pictures, which are gone afterwards.
+        UserError: --gt without a page, not there or not to be read, or a page of a camera's pictures, which are gone afterwards.
     """
     page = given.report is not None and given.report.suffix.lower() == PAGE_SUFFIX
     if given.gt is not None and not page:
@@ -158,6 +160,12 @@ def _check_page(given: argparse.Namespace) -> None:
     if given.gt is not None and not given.gt.exists():
         msg = f"--gt: expected the original video, got {given.gt}, which does not exist"
         raise UserError(msg)
+    if given.gt is not None:
+        try:
+            VideoReader(given.gt).close()
+        except UserError as error:
+            msg = f"--gt: {error}"
+            raise UserError(msg) from error
     if page and given.camera is not None:
         msg = f"--report: expected a .json file with --camera, whose pictures are not kept, got {given.report}"
         raise UserError(msg)
@@ -172,6 +180,8 @@ def _restore_one(given: argparse.Namespace, source: Source, settings: Settings, 
         given.input,
         {"-o": target, **{f"--{name}": getattr(given, name) for name in ("baseline", "compare", "report", "tracks", "faces")}},
     )
+    if given.report:
+        check_writable(given.report)
     more = {name: getattr(given, name) for name in ("baseline", "compare", "tracks", "faces")}
     outcome = restore_video(source, target, settings, **more)
     for note in outcome.notes:
