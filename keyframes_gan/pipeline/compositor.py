@@ -93,8 +93,12 @@ class Compositor:
 
     @property
     def notes(self) -> list[str]:
-        """What happened to the clips, for the user."""
-        return self._runner.notes
+        """What happened to the clips, and which flags had nothing to change, for the user."""
+        flags = self._settings.unusual_memory
+        if not flags or self._restorer.spec.stream_keys or self.channel is not None:
+            return self._runner.notes
+        reason = f"{self._settings.restorer} with these weights remembers no key frames of the stream"
+        return [f"{', '.join(flags)}: without effect, {reason}; add --key_interval, or leave them out", *self._runner.notes]
 
     @property
     def routes(self) -> Routes:

@@ -178,6 +178,11 @@ class Settings:
     encoding: Encoding = field(default_factory=Encoding)
     finish: Finish = field(default_factory=Finish)
 
+    @property
+    def unusual_memory(self) -> list[str]:
+        """The flags that ask for other key-frame memories than there are by default."""
+        return [f"--{name}" for name in ("max_keyframes", "policy") if getattr(self, name) != getattr(Settings, name)]
+
     def __post_init__(self) -> None:
         checks = (
             (self.max_keyframes >= 1, f"--max_keyframes: expected at least 1, got {self.max_keyframes}"),

@@ -30,7 +30,7 @@ def videos(tmp_path: Path, moving: Any, make_video: Any) -> tuple[Path, Path]:
 
 
 def restore(videos: tuple[Path, Path], tmp_path: Path, **given: Any) -> Outcome:
-    asked = Settings(restorer="recorder", encoding=LOSSLESS, max_keyframes=1, **{"key_source": videos[0], **given})
+    asked = Settings(**{"restorer": "recorder", "encoding": LOSSLESS, "max_keyframes": 1, "key_source": videos[0], **given})
     return restore_video(videos[1], tmp_path / "out.mp4", asked, progress=False)
 
 
@@ -53,6 +53,33 @@ def test_key_frames_serve_from_their_own_time_on(
     np.testing.assert_array_equal(reference.compressed, clip.crops[1])
     assert (outcome.keys_sent, outcome.as_json()["key_bits"]) == (3, outcome.key_bits)
     assert outcome.key_bits > 0
+
+
+@pytest.mark.parametrize(
+    ("stream_keys", "given", "flags"),
+    [
+        (False, {"max_keyframes": 1, "policy": "lru"}, "--max_keyframes, --policy"),
+        (False, {"max_keyframes": 5, "policy": "all"}, "--policy"),
+        (False, {"max_keyframes": 5}, None),
+        (False, {"max_keyframes": 1, "keys": KeyPlan(Fraction("0.2"))}, None),
+        (True, {"max_keyframes": 1, "policy": "lru"}, None),
+    ],
+)
+def test_memories_that_nothing_fills_are_told(
+    videos: tuple[Path, Path],
+    tmp_path: Path,
+    record: Any,
+    follow: Any,
+    face: Any,
+    stream_keys: bool,
+    given: dict[str, Any],
+    flags: str | None,
+) -> None:
+    record(stream_keys=stream_keys)
+    follow(lambda index: [(0, face(80, 60, 15))])
+    source = {} if "keys" in given else {"key_source": None}
+    outcome = restore(videos, tmp_path, **{**source, **given})
+    assert [note.split(":")[0] for note in outcome.notes] == ([] if flags is None else [flags])
 
 
 def test_a_key_frame_is_sent_for_each_face_that_is_seen(
