@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
 
 from keyframes_gan import options
-from keyframes_gan.errors import EXIT_USER_ERROR, DoorParser, run_door
+from keyframes_gan.errors import EXIT_USER_ERROR, DoorParser, path_of, run_door
 from keyframes_gan.options.benchmark import narrowed
 
 EXIT_NOT_MET = 1
@@ -19,8 +18,8 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         description=__doc__,
         epilog="exit status: 0 everything was measured, and every bar met; 1 a bar was not; 2 something was not measured, see the table",
     )
-    parser.add_argument("-opt", type=Path, required=True, metavar="FILE", help="options file (YAML)")
-    parser.add_argument("-o", "--output", type=Path, help="folder for the results (default: experiments/benchmark/NAME)")
+    parser.add_argument("-opt", type=path_of, required=True, metavar="FILE", help="options file (YAML)")
+    parser.add_argument("-o", "--output", type=path_of, help="folder for the results (default: experiments/benchmark/NAME)")
     parser.add_argument("--jobs", type=int, default=1, help="clips at a time, each in a process of its own (default: 1)")
     parser.add_argument("--force_yml", nargs="+", default=(), metavar="KEY=VALUE", help="replace options: datasets:videos:root=my/videos")
     parser.add_argument("--bars", nargs="+", metavar="NAME", help="only these bars of the options, and what they need")

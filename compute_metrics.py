@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
 
-from keyframes_gan.errors import EXIT_USER_ERROR, DoorParser, run_door
+from keyframes_gan.errors import EXIT_USER_ERROR, DoorParser, path_of, run_door
 from keyframes_gan.metrics import DEFAULT, METRICS
 
 FORMS = (("--gt", "--gt_path", "--gt-path"), ("--restored", "--inference_path", "--inference-path"))
@@ -24,10 +23,10 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add(*FORMS[0], dest="gt", type=Path, required=True, help="the originals")
-    add(*FORMS[1], dest="restored", type=Path, required=True, help="the restored versions, of the same names")
-    add(*LOW_QUALITY, dest="lq", type=Path, help="the low-quality versions, to show the gain")
-    add("--output", type=Path, help="folder for metrics.csv and metrics.json (default: that of the restored videos)")
+    add(*FORMS[0], dest="gt", type=path_of, required=True, help="the originals")
+    add(*FORMS[1], dest="restored", type=path_of, required=True, help="the restored versions, of the same names")
+    add(*LOW_QUALITY, dest="lq", type=path_of, help="the low-quality versions, to show the gain")
+    add("--output", type=path_of, help="folder for metrics.csv and metrics.json (default: that of the restored videos)")
     add("--metrics", default=",".join(DEFAULT), help="comma-separated, or all (default: %(default)s)")
     add("--region", default="full", help="comma-separated: full (default), face (all faces' boxes), crop (the main face, aligned)")
     add("--face-region", "--face_region", action="store_true", help="the same as --region full,face")

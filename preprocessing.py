@@ -5,9 +5,8 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from fractions import Fraction
-from pathlib import Path
 
-from keyframes_gan.errors import EXIT_USER_ERROR, DoorParser, UserError, run_door
+from keyframes_gan.errors import EXIT_USER_ERROR, DoorParser, UserError, path_of, run_door
 
 
 def seconds(text: str) -> Fraction:
@@ -28,7 +27,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     """Read the command line."""
     parser = DoorParser(description="Compress the videos in BASE_PATH/original, find the main face, and cut aligned crops.")
     add = parser.add_argument
-    add("--base_path", "--base-path", type=Path, required=True, help="folder that holds original/*.{mp4,mkv,mov,avi,webm}")
+    add("--base_path", "--base-path", type=path_of, required=True, help="folder that holds original/*.{mp4,mkv,mov,avi,webm}")
     add("--crf", type=int, action="append", help="x264 constant rate factor, 0 to 51; may be repeated (default: 42)")
     add("--layout", default="default", help="default, or official: the folders that the published inference script reads")
     add("--size", type=side, default=256, help="side of the crops in pixels (default: 256), or native: as large as the face needs")

@@ -10,10 +10,9 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from keyframes_gan import options
-from keyframes_gan.errors import DoorParser, run_door
+from keyframes_gan.errors import DoorParser, path_of, run_door
 from keyframes_gan.models import launch
 
 EXAMPLES = """\
@@ -33,7 +32,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     """Read the command line; the flags with underscores are BasicSR's."""
     parser = DoorParser(description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
-    add("-opt", type=Path, required=True, metavar="FILE", help="options file (YAML)")
+    add("-opt", type=path_of, required=True, metavar="FILE", help="options file (YAML)")
     add(
         "--launcher",
         choices=launch.LAUNCHERS,

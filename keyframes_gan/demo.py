@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from keyframes_gan import measure, report
 from keyframes_gan.atomic import unwritable
 from keyframes_gan.benchmark import video_report
-from keyframes_gan.errors import DoorParser, MediaError, run_door
+from keyframes_gan.errors import DoorParser, MediaError, path_of, run_door
 from keyframes_gan.pipeline.settings import Settings
 from keyframes_gan.pipeline.stream import restore_video
 from keyframes_gan.portrait import portrait_clip
@@ -59,8 +59,8 @@ def write_sheet(versions: Sequence[Path], path: Path) -> None:
 def main(argv: Sequence[str]) -> int:
     """Compress, restore, measure, and leave videos and pictures in the output folder."""
     parser = DoorParser(description="Compress a face video, restore it with the default weights, and show the gain.")
-    parser.add_argument("--input", type=Path, help="a video of your own (default: a clip made from a public-domain portrait)")
-    parser.add_argument("--output", type=Path, default=Path("demo"), help="folder for the results (default: demo)")
+    parser.add_argument("--input", type=path_of, help="a video of your own (default: a clip made from a public-domain portrait)")
+    parser.add_argument("--output", type=path_of, default=Path("demo"), help="folder for the results (default: demo)")
     given = parser.parse_args(argv)
     folder: Path = given.output
     original = given.input or folder / "original.mp4"

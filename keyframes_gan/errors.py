@@ -6,6 +6,7 @@ import argparse
 import difflib
 import os
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
@@ -54,6 +55,18 @@ class DoorParser(argparse.ArgumentParser):
         """Raise the `UserError`."""
         msg = f"{message}; see --help"
         raise UserError(msg)
+
+
+def path_of(text: str) -> Path:
+    """Read a file's or folder's name; an empty one, such as that of an unset variable, would otherwise mean the working folder.
+
+    Raises:
+        argparse.ArgumentTypeError: it is empty.
+    """
+    if not text:
+        msg = "expected the name of a file or folder, got nothing"
+        raise argparse.ArgumentTypeError(msg)
+    return Path(text)
 
 
 def run_door(main: Callable[[Sequence[str]], int], argv: Sequence[str] | None = None) -> int:

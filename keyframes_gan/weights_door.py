@@ -16,7 +16,7 @@ import yaml
 import archs
 from keyframes_gan import weights
 from keyframes_gan.atomic import atomic_write
-from keyframes_gan.errors import DoorParser, OptionsError, WeightsError
+from keyframes_gan.errors import DoorParser, OptionsError, WeightsError, path_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -74,7 +74,7 @@ def _parser() -> argparse.ArgumentParser:
         actions.add_parser(action, help=text).add_argument("names", nargs="*", metavar="NAME", help="default: all")
     new = actions.add_parser("add", help="check a file of your own, and make it usable by name").add_argument
     new("name", metavar="NAME", help="how --weights will call it")
-    new("--from", dest="source", type=Path, required=True, metavar="FILE", help="checkpoint (.pth of tensors, or .safetensors)")
+    new("--from", dest="source", type=path_of, required=True, metavar="FILE", help="checkpoint (.pth of tensors, or .safetensors)")
     new(
         "--arch",
         help="network of this project that it is for (archs.ARCHS); default: as train.py's safetensors say, else one that spandrel knows",

@@ -304,6 +304,8 @@ def test_a_missing_frame_is_named(folders: Path, run: Run, tmp_path: Path) -> No
         (["--clip_length", "0"], "--clip_length: expected at least 1 frame, got 0"),
         (["--device", "abacus", "--metrics", "ids_arcface"], "abacus"),
         (["--gt", "nowhere"], "--gt: expected a folder of videos or a video, got nowhere"),
+        (["--gt", ""], "expected the name of a file or folder, got nothing"),
+        (["--output", ""], "expected the name of a file or folder, got nothing"),
         (["--lq", "nowhere"], "--lq: expected a folder of videos or a video, got nowhere"),
     ],
 )

@@ -121,6 +121,7 @@ def test_own_video(run_demo: Callable[..., int], portrait_video: Path, tmp_path:
 @pytest.mark.parametrize(
     ("arrange", "words"),
     [
+        (lambda _: ["--input", ""], "--input: expected the name of a file or folder, got nothing"),
         (lambda at: ["--input", at / "nowhere.mp4"], "nowhere.mp4: no such file"),
         (lambda at: ["--input", at / "demo" / "restored.mp4"], "--input: expected a video that the demonstration does not write itself"),
         (lambda at: (at / "demo").write_text("a file is in the way") and [], "demo: cannot write"),

@@ -406,6 +406,11 @@ def test_bad_flags_are_one_line(new_base: Callable[..., Path], capsys: pytest.Ca
     assert sorted(path.name for path in base.iterdir()) == ["original"]
 
 
+def test_a_folder_without_a_name_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_door(preprocessing.main, ["--base_path", ""]) == 2
+    assert "--base_path/--base-path: expected the name of a file or folder, got nothing" in capsys.readouterr().err
+
+
 def test_missing_or_empty_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no such folder"):
         find_videos(tmp_path)

@@ -6,10 +6,9 @@ import argparse
 import re
 from collections.abc import Sequence
 from fractions import Fraction
-from pathlib import Path
 
 from keyframes_gan import restorers
-from keyframes_gan.errors import DoorParser, UserError
+from keyframes_gan.errors import DoorParser, UserError, path_of
 from keyframes_gan.faces import detectors
 
 Actions = list[argparse.Action]
@@ -62,21 +61,21 @@ def _parser(description: str | None) -> tuple[argparse.ArgumentParser, dict[str,
     return made, only
 
 
-def _path(text: str) -> Path:
-    """Read a file's or folder's name; an empty one, such as that of an unset variable, would otherwise mean the working folder."""
+def _weights(text: str) -> str:
+    """Read a name or a file; an empty one would otherwise mean the default."""
     if not text:
-        msg = "expected the name of a file or folder, got nothing"
+        msg = "expected a name or a file, got nothing"
         raise argparse.ArgumentTypeError(msg)
-    return Path(text)
+    return text
 
 
 def _add_places(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
-    add("-i", "--input", type=_path, help="video, folder of images, image, or folder of videos")
+    add("-i", "--input", type=path_of, help="video, folder of images, image, or folder of videos")
     add("--camera", metavar="N", help="live input instead of -i: 0 is the first camera; Ctrl-C ends the recording")
-    add("--base_path", "--base-path", type=Path, help="folder that preprocessing.py worked on, instead of -i")
+    add("--base_path", "--base-path", type=path_of, help="folder that preprocessing.py worked on, instead of -i")
     outputs = "restored video (.mp4, .mkv, .mov, .webm); an image for an image; a folder for a folder of videos or images"
-    add("-o", "--output", type=_path, help=f"{outputs} (default: beside -i, called NAME_restored)")
+    add("-o", "--output", type=path_of, help=f"{outputs} (default: beside -i, called NAME_restored)")
 
 
 def _add_files(group: argparse._ArgumentGroup) -> Actions:
@@ -104,14 +103,14 @@ def _add_products(group: argparse._ArgumentGroup) -> Actions:
     )
     return [
         add("--suffix", default="", help="appended, after an underscore, to the name of every output (without -o: restored)"),
-        add("--reference", type=Path, nargs="+", default=[], metavar="PHOTO", help=photos),
-        add("--baseline", type=Path, metavar="FILE", help="also write the input, only scaled to the output's size"),
-        add("--compare", type=Path, metavar="FILE", help="also write that and the output side by side"),
-        add("--report", type=Path, metavar="FILE", help="also write what was done: a page to look at (.html), or numbers (.json)"),
-        add("--gt", type=Path, metavar="VIDEO", help="the original, if there is one, for --report FILE.html to measure against"),
-        add("--key_source", "--key-source", type=Path, metavar="VIDEO", help="the original, for --key_interval"),
-        add("--tracks", type=Path, metavar="FILE", help="also write every face of every frame, and what was done with it, as JSON"),
-        add("--faces", type=Path, metavar="DIR", help="images: also write every face before and after, and all on one sheet"),
+        add("--reference", type=path_of, nargs="+", default=[], metavar="PHOTO", help=photos),
+        add("--baseline", type=path_of, metavar="FILE", help="also write the input, only scaled to the output's size"),
+        add("--compare", type=path_of, metavar="FILE", help="also write that and the output side by side"),
+        add("--report", type=path_of, metavar="FILE", help="also write what was done: a page to look at (.html), or numbers (.json)"),
+        add("--gt", type=path_of, metavar="VIDEO", help="the original, if there is one, for --report FILE.html to measure against"),
+        add("--key_source", "--key-source", type=path_of, metavar="VIDEO", help="the original, for --key_interval"),
+        add("--tracks", type=path_of, metavar="FILE", help="also write every face of every frame, and what was done with it, as JSON"),
+        add("--faces", type=path_of, metavar="DIR", help="images: also write every face before and after, and all on one sheet"),
         add("--profile", action="store_true", help=profile),
         add("--no-face", "--no_face", default="error", help="video without any face: error (default), or copy it through"),
     ]
@@ -202,7 +201,7 @@ def _add_shared(made: argparse.ArgumentParser) -> None:
     add = made.add_argument
     add("--restorer", default=restorers.DEFAULT, help=f"{', '.join(restorers.names())} (default: {restorers.DEFAULT})")
     add("--preset", help="which weights of keyframes_lite: faithful (default) or vivid")
-    add("--weights", help="other weights: a name from pretrained_models/manifest.yml, or a file (routed: of options)")
+    add("--weights", type=_weights, help="other weights: a name from pretrained_models/manifest.yml, or a file (routed: of options)")
     add("--max_keyframes", "--max-keyframes", type=int, default=5, help="key frames remembered per person (default: 5)")
     interval = "a high-quality key frame, from the original, every so many seconds, in place of the stream's own"
     add("--key_interval", "--key-interval", type=_fraction, metavar="SECONDS", help=interval)
