@@ -13,7 +13,7 @@ from keyframes_gan.pipeline import batch
 from keyframes_gan.pipeline.paper import restore_preprocessed
 from keyframes_gan.pipeline.plan import plan_of
 from keyframes_gan.pipeline.settings import SMOOTHING, Finish, Settings, preset_weights
-from keyframes_gan.pipeline.stream import check_targets, restore_video
+from keyframes_gan.pipeline.stream import build_restorer, check_targets, restore_video
 from keyframes_gan.video import pictures
 from keyframes_gan.video.camera import Camera
 from keyframes_gan.video.read import VideoReader
@@ -125,10 +125,22 @@ def restore_source(given: argparse.Namespace, *, write_page: PageWriter) -> int:
         raise UserError(msg)
     videos = _videos_in(given.input)
     if given.dry_run:
-        for source in videos or [given.input]:
-            sys.stdout.write(str(plan_of(source, settings)))
-        return 0
+        return _plan(videos or [given.input], settings)
     return _restore_videos(given, settings) if videos else _restore_one(given, given.input, settings, write_page)
+
+
+def _plan(sources: list[Path], settings: Settings) -> int:
+    """Print the plan of every video; 0 when there is one for each, 2 when one of several has none."""
+    restorer, failed = build_restorer(settings), False
+    for source in sources:
+        try:
+            sys.stdout.write(str(plan_of(source, settings, restorer=restorer)))
+        except UserError as error:
+            if len(sources) == 1:
+                raise
+            sys.stderr.write(f"error: {error}\n")
+            failed = True
+    return EXIT_USER_ERROR if failed else 0
 
 
 def _videos_in(source: Path) -> list[Path]:

@@ -12,6 +12,7 @@ from keyframes_gan.keyframes.memory import KeyframeMemory
 from keyframes_gan.pipeline.clock import Stopwatch
 from keyframes_gan.pipeline.framing import AlignedStream, FaceFraming, WholeFraming
 from keyframes_gan.pipeline.people import Person, Slot
+from keyframes_gan.pipeline.restoring import Runner
 from keyframes_gan.pipeline.stream import build_detector, build_restorer, face_stream, look_ahead_of, tracking_of
 from keyframes_gan.video.packets import count_frames
 from keyframes_gan.video.read import VideoReader
@@ -69,6 +70,7 @@ def plan_of(source: Path, settings: Settings, *, restorer: Restorer | None = Non
     with VideoReader(source) as reader:
         info, total = reader.info, count_frames(source)
         restorer = restorer or build_restorer(settings)
+        runner = Runner(restorer, Stopwatch(), clip_length=settings.max_length, overlap=settings.overlap, protocol=settings.protocol)
         framing: Framing = WholeFraming.of(restorer.spec, info) if settings.has_aligned else FaceFraming(restorer.spec)
         detector = build_detector(settings, restorer.spec.tracking)
         stream = AlignedStream() if settings.has_aligned else face_stream(settings, restorer.spec, detector, Stopwatch())
@@ -83,7 +85,7 @@ def plan_of(source: Path, settings: Settings, *, restorer: Restorer | None = Non
     counts = [min(len(one.faces), 1) if settings.only_center_face else len(one.faces) for one in found]
     per_frame = sum(counts) / max(len(counts), 1)
     restore_seconds = _restore_seconds(restorer, framing, kept, found, settings)
-    clip_length = settings.max_length or restorer.spec.clip_length
+    clip_length = runner.clip_length
     look_ahead = 0 if settings.has_aligned else look_ahead_of(tracking_of(settings, restorer.spec))
     picture = 3 * info.width * info.height
     finish = settings.finish.settled(restorer.spec, info, photos=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 from pathlib import Path
 from typing import Any
@@ -195,7 +196,11 @@ def test_a_folder_of_pictures_is_one_video(tmp_path: Path) -> None:
 
 
 def test_the_plan_of_a_folder_is_that_of_its_videos(videos: Path, record: Any, capsys: Any) -> None:
-    (videos / "broken.mp4").unlink()
     record()
+    assert command("-i", videos, "--dry-run") == 2
+    told = capsys.readouterr()
+    assert told.out.count(".mp4: 6 frames\n") == 2
+    assert re.fullmatch(r"error: .*broken\.mp4: .*\n", told.err)
+    (videos / "broken.mp4").unlink()
     assert command("-i", videos, "--dry-run") == 0
     assert capsys.readouterr().out.count(".mp4: 6 frames\n") == 2

@@ -219,6 +219,8 @@ def test_the_plan_counts_and_writes_nothing(
     told = capsys.readouterr().out
     assert "12 frames" in told
     assert "clips of 2" in told
+    assert command("-i", source, "--dry-run", "--restorer", "recorder", "--overlap", 8) == 2
+    assert "--overlap: expected less than the 8 frames of a clip, got 8" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["in.mp4"]
 
 
