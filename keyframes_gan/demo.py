@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from keyframes_gan import measure, report
 from keyframes_gan.atomic import unwritable
 from keyframes_gan.benchmark import video_report
-from keyframes_gan.errors import DoorParser, MediaError, path_of, run_door
+from keyframes_gan.errors import DoorParser, FaceError, MediaError, path_of, run_door
 from keyframes_gan.pipeline.settings import Settings
 from keyframes_gan.pipeline.stream import restore_video
 from keyframes_gan.portrait import portrait_clip
@@ -75,7 +75,11 @@ def main(argv: Sequence[str]) -> int:
     if given.input is None:
         make_clip(original)
     compress(original, compressed, crf=CRF)
-    outcome = restore_video(compressed, restored, Settings(), compare=comparison)
+    try:
+        outcome = restore_video(compressed, restored, Settings(), compare=comparison)
+    except FaceError as error:
+        msg = f"--input: expected a video with a face, found none in {original}; choose another, or see python video_inference.py --help"
+        raise FaceError(msg) from error
     write_sheet((original, compressed, restored), folder / "contact_sheet.png")
     show(original, compressed, outcome, folder)
     for path, what in (

@@ -21,6 +21,7 @@ TIMEOUT_SECONDS = (10.0, 60.0)
 BLOCK_BYTES = 1 << 18
 HTTP_PARTIAL = 206
 HTTP_UNSATISFIABLE = 416
+FLAG = "A restorer's weights can also be given by video_inference.py --weights FILE"
 
 logger = logging.getLogger(__name__)
 
@@ -60,7 +61,7 @@ def fetch(url: str, target: Path, *, check: Callable[[Path], None], resume: bool
                     part.unlink()
             _finish(part, target, check)
     except OSError as error:
-        msg = f"{target}: cannot write, {error.strerror or error}; free some space or put the file from {url} there, or pass --weights FILE"
+        msg = f"{target}: cannot write, {error.strerror or error}; free some space or put the file from {url} there. {FLAG}"
         raise WeightsError(msg) from error
 
 
@@ -99,7 +100,7 @@ def _transfer(url: str, target: Path, stream: BinaryIO) -> None:
 
 
 def _unreachable(url: str, target: Path, reason: str) -> WeightsError:
-    return WeightsError(f"{target.name}: cannot fetch {url} ({reason}); fetch it elsewhere and put it at {target}, or pass --weights FILE")
+    return WeightsError(f"{target.name}: cannot fetch {url} ({reason}); fetch it elsewhere and put it at {target}. {FLAG}")
 
 
 def _request(url: str, target: Path, stream: BinaryIO) -> None:

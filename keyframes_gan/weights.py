@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from keyframes_gan.download import fetch
+from keyframes_gan.download import FLAG, fetch
 from keyframes_gan.errors import WeightsError, run_door
 from keyframes_gan.types import WeightsEntry
 
@@ -80,7 +80,8 @@ def entry(name: str) -> WeightsEntry:
     """
     rows = entries()
     if name not in rows:
-        msg = f"weights: expected a file, or a name from pretrained_models/{MANIFEST}, got {name!r}; {_meant(name)}change --weights"
+        known = f"expected a name from pretrained_models/{MANIFEST}, got {name!r}"
+        msg = f"weights: {known}; {_meant(name)}python -m keyframes_gan.weights list shows them all"
         raise WeightsError(msg)
     return rows[name]
 
@@ -152,7 +153,10 @@ def locate(name_or_path: str | Path, *, allow_download: bool = True) -> Path:
             return path
         if isinstance(name_or_path, Path) or path.suffix or len(path.parts) > 1:
             msg = f"{name_or_path}: expected a weights file, got nothing there; {_meant(path.stem)}change --weights"
-            raise WeightsError(msg)
+        else:
+            known = f"expected a file, or a name from pretrained_models/{MANIFEST}, got {name_or_path!r}"
+            msg = f"weights: {known}; {_meant(name_or_path)}change --weights"
+        raise WeightsError(msg)
     row = entry(str(name_or_path))
     target = FOLDER / row.file
     for path in (target, _torch_cache() / row.file):
@@ -161,7 +165,7 @@ def locate(name_or_path: str | Path, *, allow_download: bool = True) -> Path:
             return path
     if row.url is None or not allow_download:
         where = "no address to fetch it from" if row.url is None else f"{row.url} (downloading is switched off)"
-        msg = f"{row.name}: expected {target}, got nothing there; {where}: put it there or pass --weights FILE. {row.provenance}"
+        msg = f"{row.name}: expected {target}, got nothing there; {where}: put it there. {FLAG}. {row.provenance}"
         raise WeightsError(msg)
     if row.restricted:
         sys.stderr.write(f"note: {row.name}: licence: {row.licence}. {row.provenance}\n")

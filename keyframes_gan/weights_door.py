@@ -146,6 +146,9 @@ def add(
         WeightsError: the name is taken or not allowed, a licence is missing, or the file is no checkpoint, would run code, does not fit the
             network, or holds values that are not finite.
     """
+    if not source.is_file():
+        msg = f"--from: expected a checkpoint, got {source}, which is no file"
+        raise WeightsError(msg)
     old = weights.entries().get(name)
     if old is not None and not replace:
         msg = f"{name}: expected a name that the manifest does not have yet, got one it has; choose another, or add --replace"

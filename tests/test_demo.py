@@ -7,6 +7,7 @@ import importlib.util
 import json
 import math
 from collections.abc import Callable
+from fractions import Fraction
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ import pytest
 
 from keyframes_gan import demo, weights
 from keyframes_gan.errors import run_door
+from keyframes_gan.video.compress import encode_frames
 
 FILES = {
     "original.mp4",
@@ -116,6 +118,16 @@ def test_own_video(run_demo: Callable[..., int], portrait_video: Path, tmp_path:
     assert run_demo(5, "--input", portrait_video) == 0
     assert {path.name for path in (tmp_path / "demo").iterdir()} == FILES - {"original.mp4"}
     assert facts(tmp_path / "demo" / "restored.mp4") == (224, 224, 12)
+
+
+def test_a_video_without_a_face_is_told_in_the_words_of_the_demonstration(
+    run_demo: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    encode_frames((np.full((96, 96, 3), 90, np.uint8) for _ in range(3)), tmp_path / "wall.mp4", rate=Fraction(25), crf=20)
+    assert run_demo(5, "--input", tmp_path / "wall.mp4") == 2
+    told = capsys.readouterr().err
+    assert f"error: --input: expected a video with a face, found none in {tmp_path / 'wall.mp4'}" in told
+    assert "--detector" not in told
 
 
 @pytest.mark.parametrize(

@@ -370,6 +370,7 @@ def test_vivid_options_want_faithful_weights(file: Path) -> None:
         ("network_g:widths=[0, 16, 16]", "network_g.widths[0]: expected"),
         ("train:gradient_weight=-1", "train.gradient_weight: expected greater than or equal to 0, got -1"),
         ("train:legacy=true", "train.legacy: unknown key"),
+        ("train:blocks=4", "train.blocks: unknown key in this section; others have it"),
     ],
 )
 def test_wrong_options_of_the_flow_recipe(file: Path, override: str, start: str) -> None:

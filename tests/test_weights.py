@@ -228,7 +228,7 @@ def test_without_network_the_message_says_what_to_do(folder: Path) -> None:
     write_manifest(folder, url="https://example.org/file.pth")
     with pytest.raises(WeightsError) as error:
         weights.locate("thing", allow_download=False)
-    for part in ("https://example.org/file.pth", str(folder / "file.pth"), "--weights"):
+    for part in ("https://example.org/file.pth", str(folder / "file.pth"), "video_inference.py --weights FILE"):
         assert part in str(error.value)
 
 
@@ -383,8 +383,8 @@ def test_the_command_lists_verifies_and_fetches(folder: Path, server: Server, ca
     assert capsys.readouterr().out.endswith("thing: ok\n")
     (folder / "file.pth").write_bytes(b"x")
     assert weights_door.main(["verify"]) == 1
-    with pytest.raises(UserError):
-        weights_door.main(["verify", "nothing"])
+    with pytest.raises(UserError, match=r"got 'thnig'; did you mean thing\? python -m keyframes_gan\.weights list shows them all$"):
+        weights_door.main(["verify", "thnig"])
 
 
 def test_an_unknown_hash_is_said(folder: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture) -> None:
@@ -482,6 +482,12 @@ def test_networks_of_other_projects_are_recognised(folder: Path, tmp_path: Path)
     weights_door.main(["add", "small_x2", "--from", str(tmp_path / "small_x2.pth"), "--licence", "CC0"])
     assert set(weights.load_state("small_x2")) == set(state)
     assert weights.entry("small_x2").provenance == "Added from small_x2.pth."
+
+
+def test_add_names_a_file_that_is_not_there(folder: Path, tmp_path: Path) -> None:
+    write_manifest(folder)
+    with pytest.raises(WeightsError, match=r"--from: expected a checkpoint, got .*no\.pth, which is no file$"):
+        weights_door.main(["add", "mine", "--from", str(tmp_path / "no.pth"), "--licence", "CC0"])
 
 
 @pytest.mark.parametrize(

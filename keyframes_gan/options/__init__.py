@@ -137,8 +137,9 @@ def _problem(document: Document, detail: ErrorDetails) -> Problem:
     key = _key(document.data, detail["loc"])
     kind, message = detail["type"], detail["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
     if kind == "extra_forbidden":
-        near = difflib.get_close_matches(str(key[-1]), known_keys(), n=1)
-        hint = f"; did you mean {near[0]}?" if near else ""
+        known, name = known_keys(), str(key[-1])
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = " in this section; others have it" if name in known else f"; did you mean {near[0]}?" if near else ""
         return Problem(document.place(key, of_key=True), key, f"unknown key{hint}")
     if kind == "missing":
         return Problem(document.place(key, of_key=True), key, "missing; it has no default")
