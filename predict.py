@@ -1,6 +1,7 @@
 """Cog's door to the pipeline of `video_inference.py`: `cog predict -i input_video=@in.mp4`. See docs/inference.md."""
 # ruff: noqa: B008, PLR0917  # Cog reads the inputs of a prediction from these defaults, and wants them positional.
 
+import math
 import tempfile
 from fractions import Fraction
 from pathlib import Path as LocalPath
@@ -8,6 +9,7 @@ from pathlib import Path as LocalPath
 from cog import BasePredictor, Input, Path  # type: ignore[import-untyped]
 
 from keyframes_gan import restorers, weights
+from keyframes_gan.errors import UserError
 from keyframes_gan.faces import detectors
 from keyframes_gan.pipeline.settings import MAX_FPS, MAX_UPSCALE, Finish, Settings
 from keyframes_gan.pipeline.stream import restore_video
@@ -67,7 +69,7 @@ class Predictor(BasePredictor):  # type: ignore[misc]
             has_aligned=has_aligned,
             only_center_face=only_center_face,
             draw_box=draw_box,
-            fps=Fraction(save_video_fps).limit_denominator(1001) if save_video_fps is not None else None,
+            fps=None if save_video_fps is None else rate_of(save_video_fps),
             finish=Finish(
                 upscale=upscale,
                 background="model" if bg_enhancement else "none",
@@ -78,6 +80,18 @@ class Predictor(BasePredictor):  # type: ignore[misc]
         target = LocalPath(tempfile.mkdtemp()) / "restored.mp4"
         restore_video(LocalPath(input_video), target, settings, restorer=self._restorer, progress=False)
         return Path(target)
+
+
+def rate_of(save_video_fps: float) -> Fraction:
+    """Return frames per second as the fraction that is meant: 29.97 is 2997/100.
+
+    Raises:
+        UserError: no number, or infinity.
+    """
+    if not math.isfinite(save_video_fps):
+        msg = f"save_video_fps: expected more than 0, up to {MAX_FPS}, got {save_video_fps}"
+        raise UserError(msg)
+    return Fraction(save_video_fps).limit_denominator(1001)
 
 
 def detector_called(name: str) -> str:

@@ -150,6 +150,8 @@ def test_rates_are_close_fractions(door: Any, predict: Any, rate: float, portrai
     ("given", "kind", "words"),
     [
         ({"upscale": 5}, UserError, "--upscale: expected 1 to 4, got 5"),
+        ({"save_video_fps": float("nan")}, UserError, "save_video_fps: expected more than 0, up to 1000, got nan"),
+        ({"save_video_fps": float("inf")}, UserError, "save_video_fps: expected more than 0, up to 1000, got inf"),
         ({"detection_model": "eyes"}, UserError, "expected a detector of"),
         ({"input_video": Path("nowhere.mp4")}, MediaError, "nowhere.mp4: no such file"),
         ({"input_video": "flat"}, FaceError, "expected a face, found none in 1 frames"),
