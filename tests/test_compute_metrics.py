@@ -178,8 +178,10 @@ def test_single_files_of_other_names_and_a_folder_of_pictures(folders: Path, run
     ("arguments", "words"),
     [
         (["--metrics", "pnsr"], "--metrics: expected some of psnr, ssim"),
-        (["--metrics", ","], "at least one of --metrics"),
-        (["--every", "0"], "--every of at least 1"),
+        (["--metrics", ","], "--metrics: expected at least one, got none"),
+        (["--metrics", ""], "--metrics: expected at least one, got none"),
+        (["--every", "0"], "--every: expected 1 (every frame) or more, got 0"),
+        (["--crop_border", "-1"], "--crop_border: expected 0 or more pixels, got -1"),
         (["--gt_path", "nowhere"], "--gt_path: expected a folder of videos or a video, got nowhere"),
         (["--inference_path", "nowhere"], "--inference_path: expected a folder of videos or a video, got nowhere"),
         (["--compressed_path", "nowhere"], "--compressed_path: expected a folder"),
@@ -300,7 +302,7 @@ def test_a_missing_frame_is_named(folders: Path, run: Run, tmp_path: Path) -> No
     ("arguments", "words"),
     [
         (["--region", "nose"], "--region: expected some of full, face, crop, got nose"),
-        (["--jobs", "0"], "--jobs of at least 1"),
+        (["--jobs", "0"], "--jobs: expected at least 1 video at a time, got 0"),
         (["--clip_length", "0"], "--clip_length: expected at least 1 frame, got 0"),
         (["--device", "abacus", "--metrics", "ids_arcface"], "abacus"),
         (["--gt", "nowhere"], "--gt: expected a folder of videos or a video, got nowhere"),

@@ -56,13 +56,17 @@ class Settings:
             metrics.find(name)
         detectors.find(self.detector)
         self.paths.check()
-        if not self.metrics or self.every < 1 or self.crop_border < 0 or self.jobs < 1:
-            got = f"{self.metrics}, {self.every}, {self.crop_border}, {self.jobs}"
-            msg = f"expected at least one of --metrics, --every of at least 1, --crop_border of at least 0, --jobs of at least 1, got {got}"
-            raise UserError(msg)
-        if self.clip_length is not None and self.clip_length < 1:
-            msg = f"--clip_length: expected at least 1 frame, got {self.clip_length}"
-            raise UserError(msg)
-        if not self.regions or any(name not in REGIONS for name in self.regions):
-            msg = f"--region: expected some of full, face, crop, got {', '.join(self.regions) or 'none'}"
-            raise UserError(msg)
+        checks = (
+            (bool(self.metrics), "--metrics: expected at least one, got none; see --help for their names"),
+            (self.every >= 1, f"--every: expected 1 (every frame) or more, got {self.every}"),
+            (self.crop_border >= 0, f"--crop_border: expected 0 or more pixels, got {self.crop_border}"),
+            (self.jobs >= 1, f"--jobs: expected at least 1 video at a time, got {self.jobs}"),
+            (self.clip_length is None or self.clip_length >= 1, f"--clip_length: expected at least 1 frame, got {self.clip_length}"),
+            (
+                bool(self.regions) and all(name in REGIONS for name in self.regions),
+                f"--region: expected some of full, face, crop, got {', '.join(self.regions) or 'none'}",
+            ),
+        )
+        for passed, message in checks:
+            if not passed:
+                raise UserError(message)
