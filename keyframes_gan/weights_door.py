@@ -206,10 +206,11 @@ def _check_fits(state: dict[str, Tensor], arch: str | None, kwargs: dict[str, An
 
 
 def _save(state: dict[str, Tensor], target: Path) -> None:
-    from safetensors.torch import save_file  # noqa: PLC0415
+    from safetensors.torch import save  # noqa: PLC0415
 
+    content = save({key: value.detach().clone().contiguous() for key, value in state.items()})
     with atomic_write(target) as part:
-        save_file({key: value.detach().clone().contiguous() for key, value in state.items()}, part)
+        part.write_bytes(content)  # its own save_file would make a file that nobody else can read
 
 
 def _write_row(name: str, fields: dict[str, Any]) -> None:

@@ -9,6 +9,7 @@ import logging
 import os
 import pickle
 import re
+import stat
 import subprocess
 import sys
 import threading
@@ -453,6 +454,17 @@ def test_added_weights_are_usable_by_name(folder: Path, tmp_path: Path, capsys: 
     assert all(torch.equal(value, state[key]) for key, value in network.state_dict().items())
     assert (folder / "manifest.yml").read_text().startswith(before)
     assert sorted(each.name for each in folder.iterdir()) == ["manifest.yml", "mine.safetensors"]
+
+
+def test_added_weights_can_be_read_by_whom_the_umask_says(folder: Path, tmp_path: Path) -> None:
+    write_manifest(folder)
+    path, _ = a_checkpoint(tmp_path)
+    before = os.umask(0o027)
+    try:
+        weights_door.main(["add", "mine", "--from", str(path), *ADD, "--licence", "CC0"])
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((folder / "mine.safetensors").stat().st_mode) == 0o640
 
 
 def test_added_weights_can_be_replaced_and_the_rest_of_the_row_stays(folder: Path, tmp_path: Path) -> None:
