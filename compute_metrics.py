@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Sequence
 
 from keyframes_gan.errors import EXIT_USER_ERROR, DoorParser, path_of, run_door
+from keyframes_gan.faces import detectors
 from keyframes_gan.metrics import DEFAULT, METRICS
 
 FORMS = (("--gt", "--gt_path", "--gt-path"), ("--restored", "--inference_path", "--inference-path"))
@@ -22,7 +23,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         epilog=f"metrics:\n{listed}\n\nexit status: 0 all measured; 2 a video or a metric was not; it is listed",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    add = parser.add_argument
+    add, known = parser.add_argument, ", ".join(detectors.names())
     add(*FORMS[0], dest="gt", type=path_of, required=True, help="the originals")
     add(*FORMS[1], dest="restored", type=path_of, required=True, help="the restored versions, of the same names")
     add(*LOW_QUALITY, dest="lq", type=path_of, help="the low-quality versions, to show the gain")
@@ -30,7 +31,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     add("--metrics", default=",".join(DEFAULT), help="comma-separated, or all (default: %(default)s)")
     add("--region", default="full", help="comma-separated: full (default), face (all faces' boxes), crop (the main face, aligned)")
     add("--face-region", "--face_region", action="store_true", help="the same as --region full,face")
-    add("--detector", default="dlib-hog", help="face detector, for the original (default: %(default)s)")
+    add("--detector", default="dlib-hog", help=f"what finds faces in the original (default: %(default)s); one of {known}")
     add("--crop_border", "--crop-border", type=int, default=0, help="pixels left out on every side (default: 0)")
     add("--every", type=int, default=1, help="measure every Nth frame (default: every frame)")
     add("--clip_length", "--clip-length", type=int, help="frames that were restored together, for seam_ratio")

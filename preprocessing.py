@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from fractions import Fraction
 
 from keyframes_gan.errors import EXIT_USER_ERROR, DoorParser, UserError, path_of, run_door
+from keyframes_gan.faces import detectors
 
 
 def seconds(text: str) -> Fraction:
@@ -32,7 +33,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     add("--layout", default="default", help="default, or official: the folders that the published inference script reads")
     add("--size", type=side, default=256, help="side of the crops in pixels (default: 256), or native: as large as the face needs")
     add("--template", help="how faces lie in the crops: eyes (default), ffhq, or upright: windows of the frame, nothing turned or enlarged")
-    add("--detector", default="dlib-hog", help="dlib-hog (default) or dlib-cnn")
+    add("--detector", default="dlib-hog", help=f"what finds faces (default: %(default)s); one of {', '.join(detectors.names())}")
     add("--detect-every", "--detect_every", type=int, default=5, help="detect on every Nth frame, follow in between (default: 5)")
     add("--landmarks-from", "--landmarks_from", default="compressed", help="compressed (default, as at inference) or original")
     add("--keyframes", default="gop", help="gop: the stream's I-frames (default), or a number of seconds between key frames")

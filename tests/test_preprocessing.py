@@ -28,6 +28,7 @@ from skimage.data import astronaut
 
 import preprocessing
 from keyframes_gan.errors import UserError, run_door
+from keyframes_gan.faces import detectors
 from keyframes_gan.preprocess import Settings, Summary, clip, layout, run
 from keyframes_gan.preprocess.settings import find_videos
 from keyframes_gan.types import FaceTrack
@@ -404,6 +405,13 @@ def test_bad_flags_are_one_line(new_base: Callable[..., Path], capsys: pytest.Ca
     (line,) = capsys.readouterr().err.splitlines()
     assert told in line
     assert sorted(path.name for path in base.iterdir()) == ["original"]
+
+
+def test_help_and_documentation_list_the_detectors(repo_root: Path) -> None:
+    told, page = " ".join(door("--help").stdout.split()), (repo_root / "docs" / "preprocessing.md").read_text(encoding="utf-8")
+    for name in detectors.names():
+        assert name in told.replace("- ", "-")
+        assert f"`{name}`" in page
 
 
 def test_a_folder_without_a_name_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
