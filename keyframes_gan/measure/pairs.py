@@ -12,6 +12,8 @@ from keyframes_gan.video import pictures
 COMPRESSED, RESTORED = "compressed", "restored"
 SUFFIXES = (".mp4", ".mkv", ".mov", ".avi", ".webm", ".m4v")
 OUTPUT_NAME = "output_video"
+PUBLISHED = ("binary_landmarks", "crops", "frames")
+"""Folders of pictures that the published layout has for a video NAME.mp4, in NAME/ beside it."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,8 @@ def _strangers(paths: Paths, originals: dict[str, Path], pairs: list[Pair]) -> l
 def find_videos(path: Path, flag: str, *, empty_ok: bool = False) -> dict[str, Path]:
     """Return the videos and folders of pictures under `path` by name, in order: the path from there without suffix, with slashes.
 
-    A file, or a folder that holds pictures itself, is the only one, by its own name.
+    A file, or a folder that holds pictures itself, is the only one, by its own name. What `preprocessing.py --layout official` made
+    from a video and put into a folder of its name, beside it, is left out.
 
     Raises:
         UserError: nothing there, no video in the folder, or two of one name.
@@ -101,7 +104,7 @@ def find_videos(path: Path, flag: str, *, empty_ok: bool = False) -> dict[str, P
     if not found and not empty_ok:
         msg = f"{flag}: expected videos ({', '.join(SUFFIXES)}) or folders of pictures in {path}, got none"
         raise UserError(msg)
-    return found
+    return {name: one for name, one in found.items() if not (one.name in PUBLISHED and Path(name).parent.as_posix() in found)}
 
 
 def _walk(root: Path) -> list[Path]:

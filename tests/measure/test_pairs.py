@@ -56,6 +56,14 @@ def test_the_published_folders_are_found(tmp_path: Path) -> None:
     assert missing == []
 
 
+def test_what_the_official_layout_adds_to_the_originals_is_left_out(tmp_path: Path) -> None:
+    gt = touch(tmp_path / "original", "a.mp4", "a/crops/1.jpg", "a/frames/1.jpg", "b/frames/1.jpg", "c.mp4", "c/other/1.jpg")
+    results = touch(tmp_path / "results", "output_video/a.mp4", "output_video/c.mp4")
+    pairs, missing = find_pairs(Paths(gt, results))
+    assert [pair.name for pair in pairs] == ["a", "c"]
+    assert missing == [f"{name}: no restored video in {results}" for name in ("b/frames", "c/other")]
+
+
 def test_what_has_no_counterpart_is_listed(tmp_path: Path) -> None:
     gt, restored, lq = (
         touch(tmp_path / "gt", "a.mp4", "b.mp4"),
