@@ -107,6 +107,7 @@ class BiSeNet(nn.Module):
         self.cp = ContextPath()
         self.ffm = Fusion(256)
         self.conv_out = Output(256, 256, num_class)
+        # These two score the features of 1/8 and 1/16, for training only; published weights have them.
         self.conv_out16 = Output(128, 64, num_class)
         self.conv_out32 = Output(128, 64, num_class)
 
@@ -114,9 +115,3 @@ class BiSeNet(nn.Module):
         """Map faces, RGB (N, 3, H, W) normalised as the weights ask, to scores (N, 19, H, W)."""
         eighth, fine, _ = self.cp(faces)
         return self.conv_out(self.ffm(eighth, fine), faces.shape[-2:])
-
-    def all_scores(self, faces: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the scores of `forward` and the two that only training uses, from 1/8 and 1/16, all (N, 19, H, W)."""
-        size = faces.shape[-2:]
-        eighth, fine, middle = self.cp(faces)
-        return self.conv_out(self.ffm(eighth, fine), size), self.conv_out16(fine, size), self.conv_out32(middle, size)

@@ -25,10 +25,6 @@ VALUES = 16
 """Per anchor: box (4), that there is something (1), points (10), that it is a face (1)."""
 
 
-def _norm(channels: int) -> nn.BatchNorm2d:
-    return nn.BatchNorm2d(channels)
-
-
 class Conv(nn.Module):
     """Convolution, BatchNorm, SiLU."""
 

@@ -1,4 +1,4 @@
-"""Bjøntegaard deltas: how far apart two rate-quality curves lie, as one number.
+"""Bjøntegaard delta rate: how far apart two rate-quality curves lie, as one number.
 
 G. Bjøntegaard, "Calculation of average PSNR differences between RD-curves", ITU-T VCEG-M33 (2001); with the piecewise cubic (PCHIP)
 interpolation that replaced the single cubic, as in ITU-T HSTP-VID-WPOM (2020): unlike a cubic it does not overshoot between points.
@@ -20,7 +20,7 @@ Values = npt.NDArray[np.float64]
 
 
 class RateError(ValueError):
-    """Two curves have no Bjøntegaard delta; the message says why."""
+    """Two curves have no Bjøntegaard delta rate; the message says why."""
 
 
 def bd_rate(anchor: Sequence[Point], test: Sequence[Point], *, higher_is_better: bool = True) -> float:
@@ -36,19 +36,8 @@ def bd_rate(anchor: Sequence[Point], test: Sequence[Point], *, higher_is_better:
     """
     first_rate, first = _curve(anchor, higher_is_better, "anchor")
     second_rate, second = _curve(test, higher_is_better, "test")
-    difference = _mean_difference((first, first_rate), (second, second_rate), "quality")
+    difference = _mean_difference((first, first_rate), (second, second_rate))
     return float(100.0 * np.expm1(difference * np.log(10.0)))
-
-
-def bd_quality(anchor: Sequence[Point], test: Sequence[Point], *, higher_is_better: bool = True) -> float:
-    """Return how much better `test` is than `anchor` at the same rate, on average, in the metric's unit; above zero it is better.
-
-    Raises:
-        RateError: as `bd_rate`, and curves without common rates.
-    """
-    first_rate, first = _curve(anchor, higher_is_better, "anchor")
-    second_rate, second = _curve(test, higher_is_better, "test")
-    return float(_mean_difference((first_rate, first), (second_rate, second), "rate"))
 
 
 def _curve(points: Sequence[Point], higher_is_better: bool, name: str) -> tuple[Values, Values]:
@@ -67,11 +56,11 @@ def _curve(points: Sequence[Point], higher_is_better: bool, name: str) -> tuple[
     return np.log10(rates), turned
 
 
-def _mean_difference(anchor: tuple[Values, Values], test: tuple[Values, Values], what: str) -> float:
-    """Return the mean of test minus anchor, each given as (abscissae, ordinates), over the abscissae they share."""
+def _mean_difference(anchor: tuple[Values, Values], test: tuple[Values, Values]) -> float:
+    """Return the mean of test minus anchor, each given as (qualities, log10 of rates), over the qualities they share."""
     low, high = max(anchor[0][0], test[0][0]), min(anchor[0][-1], test[0][-1])
     if low >= high:
-        msg = f"the curves have no {what} in common"
+        msg = "the curves have no quality in common"
         raise RateError(msg)
     first, second = (float(PchipInterpolator(*curve).integrate(low, high)) for curve in (anchor, test))
     return (second - first) / float(high - low)

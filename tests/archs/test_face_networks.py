@@ -79,7 +79,9 @@ def test_parsenet_equals_the_public_one(ready: Ready, assert_parity: Callable[..
 @torch.no_grad()
 def test_bisenet_equals_the_public_one(ready: Ready, assert_parity: Callable[..., None]) -> None:
     net, golden, clip = ready(BiSeNet(), "bisenet")
-    outputs = net.all_scores(clip / 127.5 - 1)
+    faces = clip / 127.5 - 1
+    _, fine, middle = net.cp(faces)
+    outputs = net(faces), *(head(features, faces.shape[-2:]) for head, features in ((net.conv_out16, fine), (net.conv_out32, middle)))
     for name, output, step in zip(("out", "out16", "out32"), outputs, (8, 16, 16), strict=True):
         assert_parity(output[..., ::step, ::step], golden[name], float(golden[f"noise_{name}"]))
     assert_same_classes(outputs[0], golden)
@@ -96,9 +98,9 @@ def test_arcface_equals_the_public_one(ready: Ready, assert_parity: Callable[...
 def test_the_short_forward_of_a_parser_is_the_first_output() -> None:
     torch.manual_seed(0)
     faces = torch.rand(2, 3, 64, 96) * 2 - 1
-    for net, outputs in ((ParseNet().eval(), "both"), (BiSeNet().eval(), "all_scores")):
-        assert net(faces).shape == (2, 19, 64, 96)
-        torch.testing.assert_close(net(faces), getattr(net, outputs)(faces)[0])
+    net = ParseNet().eval()
+    assert net(faces).shape == BiSeNet().eval()(faces).shape == (2, 19, 64, 96)
+    torch.testing.assert_close(net(faces), net.both(faces)[0])
 
 
 @torch.no_grad()
