@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ import numpy as np
 
 from keyframes_gan import report
 from keyframes_gan.atomic import unwritable
+from keyframes_gan.errors import MediaError
 from keyframes_gan.faces.align import box_of, scale_of
 
 if TYPE_CHECKING:
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 
     from keyframes_gan.types import Decision, FaceClip, Image
 
+CARD = re.compile(r"face_\d+_(lr|sr|card)")
 SIDE = 224
 STRIP = 20
 GAP = 4
@@ -37,12 +40,19 @@ class FaceCards:
         restorer: its name, for faces for which no expert was chosen.
 
     Raises:
-        MediaError: the folder cannot be made.
+        MediaError: the folder cannot be made, or files of one photo would replace those of another, or the photo.
     """
 
     def __init__(self, folder: Path, names: Sequence[str], restorer: str) -> None:
         self._folder, self._names, self._restorer = folder, names, restorer
         self._cards: dict[int, list[Image]] = defaultdict(list)
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            msg = f"--faces: expected images whose names differ in more than the suffix, got several called {twice}; rename one"
+            raise MediaError(msg)
+        if len(names) == 1 and CARD.fullmatch(names[0]) and (folder / f"{names[0]}.png").exists():
+            msg = f"--faces: expected a folder without a file called as the input, got {folder / names[0]}.png; choose another"
+            raise MediaError(msg)
         try:
             folder.mkdir(exist_ok=True)
         except OSError as error:

@@ -7,6 +7,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -285,6 +286,22 @@ def test_faces_of_several_photos_lie_apart_and_those_of_a_video_are_refused(
         assert (tmp_path / "faces" / name / "face_04_card.png").is_file()
     with pytest.raises(MediaError, match="--faces: expected an image"):
         restore_video(source, tmp_path / "out.mkv", settings(options), faces=tmp_path / "more", progress=False)
+
+
+def test_cards_of_photos_never_replace_one_another_or_the_photo(options: Path, tmp_path: Path, moving: Any) -> None:
+    (tmp_path / "photos").mkdir()
+    picture = moving(1, SIZE)[0]
+    write_png(picture, tmp_path / "photos" / "a.png")
+    cv2.imwrite(str(tmp_path / "photos" / "a.jpg"), picture)
+    with pytest.raises(MediaError, match="--faces: expected images whose names differ in more than the suffix, got several called a"):
+        restore_video(tmp_path / "photos", tmp_path / "out.mkv", settings(options), faces=tmp_path / "faces", progress=False)
+    assert sorted(path.name for path in tmp_path.iterdir() if path != options) == ["photos"]
+    photo = tmp_path / "face_01_lr.png"
+    write_png(picture, photo)
+    before = photo.read_bytes()
+    with pytest.raises(MediaError, match=r"--faces: .*got .*face_01_lr\.png; choose another"):
+        restore_video(photo, tmp_path / "out.mkv", settings(options), faces=tmp_path, progress=False)
+    assert photo.read_bytes() == before
 
 
 HIDDEN = {**dict.fromkeys(range(24, 36), "12 frames"), **dict.fromkeys(range(60, 78), "18 frames")}
