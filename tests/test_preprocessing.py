@@ -9,8 +9,10 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -211,6 +213,16 @@ def test_both_crops_are_cut_with_the_same_matrix(done: tuple[Path, Summary], str
 
         assert off(0) < 2.5
         assert off(0) < 0.5 * min(off(1), off(-1))
+
+
+def test_folders_get_the_rights_that_the_umask_gives(tmp_path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        made = layout.temporary_folder(tmp_path / "processed" / "face")
+    finally:
+        os.umask(before)
+    assert (made.parent, stat.S_IMODE(made.stat().st_mode)) == (tmp_path / "processed", 0o750)
+    assert re.fullmatch(r"\.face\.[0-9a-f]{8}\.part", made.name)
 
 
 def test_second_run_does_nothing(done: tuple[Path, Summary]) -> None:

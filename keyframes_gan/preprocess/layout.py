@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import shutil
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -38,8 +38,9 @@ def save_picture(path: Path, picture: npt.NDArray[np.uint8]) -> None:
 
 def temporary_folder(final: Path) -> Path:
     """Make a hidden folder beside `final` to work in."""
-    final.parent.mkdir(parents=True, exist_ok=True)
-    return Path(tempfile.mkdtemp(prefix=f".{final.name}.", suffix=PART, dir=final.parent))
+    made = final.with_name(f".{final.name}.{secrets.token_hex(4)}{PART}")
+    made.mkdir(parents=True)
+    return made
 
 
 def remove_leftovers(parents: list[Path]) -> None:
