@@ -20,7 +20,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser = DoorParser(
         description="Measure restored videos against their originals, next to the low-quality input. "
         "Paths are videos, folders of pictures, or trees of those, paired by name.",
-        epilog=f"metrics:\n{listed}\n\nexit status: 0 all measured; 2 a video or a metric was not; it is listed",
+        epilog=f"metrics:\n{listed}\n\nexit status: 0 all measured; 2 a video or a metric asked for was not; it is listed",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add, known = parser.add_argument, ", ".join(detectors.names())
@@ -28,7 +28,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     add(*FORMS[1], dest="restored", type=path_of, required=True, help="the restored versions, of the same names")
     add(*LOW_QUALITY, dest="lq", type=path_of, help="the low-quality versions, to show the gain")
     add("--output", type=path_of, help="folder for metrics.csv and metrics.json (default: that of the restored videos)")
-    add("--metrics", default=",".join(DEFAULT), help="comma-separated, or all (default: %(default)s)")
+    add("--metrics", help=f"comma-separated, or all (default: {','.join(DEFAULT)}); those named here must be available")
     add("--region", default="full", help="comma-separated: full (default), face (all faces' boxes), crop (the main face, aligned)")
     add("--face-region", "--face_region", action="store_true", help="the same as --region full,face")
     add("--detector", default="dlib-hog", help=f"what finds faces in the original (default: %(default)s); one of {known}")
@@ -52,7 +52,9 @@ def main(argv: Sequence[str]) -> int:
     from keyframes_gan import measure  # noqa: PLC0415  # after --help has been answered
 
     asked = ["full", "face"] if given.face_region else [name.strip() for name in given.region.split(",")]
-    names = METRICS if given.metrics.strip() == "all" else (name.strip() for name in given.metrics.split(",") if name.strip())
+    named = given.metrics is not None and given.metrics.strip() != "all"
+    listed = DEFAULT if given.metrics is None else METRICS
+    names = [name.strip() for name in given.metrics.split(",") if name.strip()] if named else listed
     settings = measure.Settings(
         gt_path=given.gt,
         inference_path=given.restored,
@@ -74,7 +76,7 @@ def main(argv: Sequence[str]) -> int:
     measure.print_summary(summary)
     for path in measure.write_summary(summary, settings.folder):
         print(f"written: {path}")
-    return 0 if summary.complete else EXIT_USER_ERROR
+    return 0 if summary.complete and not (named and summary.unavailable) else EXIT_USER_ERROR
 
 
 if __name__ == "__main__":

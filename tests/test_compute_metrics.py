@@ -102,6 +102,9 @@ def test_missing_lpips_weights_are_told(folders: Path, run: Run, tmp_path: Path,
     assert _rows(tmp_path)["a", "whole"]["lpips"] == "unavailable"
     stored = json.loads((tmp_path / "metrics.json").read_text())
     assert row.file in stored["metrics"]["lpips"]["unavailable"]
+    status, out, _ = run(*arguments[:4], "--output", tmp_path)
+    assert status == 0, "without --metrics, what is available is what counts"
+    assert "LPIPS unavailable" in out
 
 
 def test_what_has_no_value_is_told(folders: Path, run: Run, tmp_path: Path) -> None:

@@ -64,8 +64,8 @@ class Summary:
 
     @property
     def complete(self) -> bool:
-        """True when every video was found, and measured by every metric in every region."""
-        return not (self.failed or self.missing or self.unavailable or self.unmeasured)
+        """True when every video was found, and measured in every region by every metric that is available."""
+        return not (self.failed or self.missing or self.unmeasured)
 
     @property
     def unmeasured(self) -> list[str]:
