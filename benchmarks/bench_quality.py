@@ -2,7 +2,7 @@
 
     python benchmarks/bench_quality.py --videos ../shared/data/clips/val [--crf 42] [--restorer keyframes_lite] [--write]
 
-The restored video is measured as written to disk, its own encoding included; references are the compressed stream's own I-frames.
+The restored video is measured as written to disk, its own encoding included; no key frame is sent, and no photo given.
 """
 
 from __future__ import annotations
