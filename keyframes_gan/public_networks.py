@@ -39,7 +39,7 @@ def load(name_or_path: str | Path, *, architectures: Sequence[str], extra: bool 
     descriptor = _recognised(spandrel, weights.load_state(name_or_path), str(name_or_path), note)
     found = str(descriptor.architecture.id)
     if found not in architectures:
-        msg = f"{name_or_path}: expected weights of {' or '.join(architectures)}, got {found}; change --weights{note}"
+        msg = f"{name_or_path}: expected weights of {' or '.join(architectures)}, got {found}; choose other weights{note}"
         raise WeightsError(msg)
     return descriptor.eval()
 
@@ -59,12 +59,12 @@ def _recognised(spandrel: Any, state: dict[str, torch.Tensor], name: str, note: 
             warnings.simplefilter("ignore")  # spandrel imports an architecture on first use, some with deprecated calls of torch
             return spandrel.MAIN_REGISTRY.load(spandrel.canonicalize_state_dict(state))
     except spandrel.UnsupportedModelError as error:
-        first = next(iter(state))
-        msg = f"{name}: expected weights of a published network, got {len(state)} tensors of none ({first}, ...); change --weights{note}"
+        got = f"{len(state)} tensors of none ({next(iter(state))}, ...)"
+        msg = f"{name}: expected weights of a published network, got {got}; choose other weights{note}"
         raise WeightsError(msg) from error
     except (RuntimeError, KeyError, ValueError, IndexError, TypeError) as error:
         reason = " ".join(str(error).split())[:200]
-        msg = f"{name}: expected weights of a published network, got ones that do not fit: {reason}; change --weights{note}"
+        msg = f"{name}: expected weights of a published network, got ones that do not fit: {reason}; choose other weights{note}"
         raise WeightsError(msg) from error
 
 

@@ -29,6 +29,7 @@ CLIP_RANK = 4
 LANDMARK_COUNTS = (5, 68)
 Template = Literal["paper", "eyes", "ffhq", "upright"]
 """How a face is placed in its crop; `keyframes_gan.faces.align` says what each of them means."""
+References = Literal["none", "given", "stream"]
 Blend = Literal["feather", "multiband", "poisson"]
 """How a restored face is blended into its frame; see `keyframes_gan.faces.blend`."""
 CROP_SIZES = (256, 384, 512, 768, 1024)
@@ -254,7 +255,8 @@ class RestorerSpec:
     `template`: how faces lie in the crops that it is given, a template of `keyframes_gan.faces.align`; with `any_template` others serve
     too, such as those that `preprocessing.py` cuts.
     `least_face`, with template "upright": faces with narrower boxes are enlarged to so many pixels; 0: none is.
-    `stream_keys`: the stream's own key frames serve as references where there are no better ones.
+    `references`: what it looks at: "none"; "given", photos and key frames that are sent; or "stream", the stream's own key frames too,
+    where there are no better ones.
     `blend` and, for images, `photo_blend` (how faces are blended in), `tracking` and `min_identity` (how alike a restored face must be to
     its input, 0 to 1; 0 for no matter) hold where the user asks for nothing else.
     """
@@ -265,14 +267,13 @@ class RestorerSpec:
     crop_sizes: tuple[int, ...]
     clip_length: int
     overlap: int
-    needs_reference: bool
     licence: str
     residual: bool = False
     template: Template = "eyes"
     any_template: bool = False
     looks_ahead: bool = False
     least_face: float = 0.0
-    stream_keys: bool = True
+    references: References = "stream"
     blend: Blend = "feather"
     photo_blend: Blend = "feather"
     tracking: Tracking = field(default_factory=Tracking)

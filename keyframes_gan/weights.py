@@ -328,7 +328,7 @@ def load_into(
         wrong = "; ".join(
             f"{len(keys)} {what}: {_few(keys)}" for what, keys in (("missing", missing), ("extra", extra), ("misshapen", misshapen)) if keys
         )
-        msg = f"{name}: expected weights of {type(module).__name__} ({len(wanted)} tensors), got others: {wrong}; change --weights"
+        msg = f"{name}: expected weights of {type(module).__name__} ({len(wanted)} tensors), got others: {wrong}; choose other weights"
         raise WeightsError(msg)
     module.load_state_dict(given, strict=True)
 

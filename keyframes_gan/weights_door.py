@@ -17,6 +17,7 @@ import archs
 from keyframes_gan import weights
 from keyframes_gan.atomic import atomic_write
 from keyframes_gan.errors import DoorParser, OptionsError, WeightsError, path_of
+from keyframes_gan.options.reading import read_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")
 LINE_WIDTH = 140
+SHOWN = 80
 
 
 def main(argv: Sequence[str]) -> int:
@@ -90,14 +92,12 @@ def _parser() -> argparse.ArgumentParser:
 def _mapping(text: str) -> dict[str, Any] | None:
     if not text:
         return None
-    try:
-        found = yaml.safe_load(text)
-    except yaml.YAMLError:
-        found = None
-    if not isinstance(found, dict):
-        msg = f"--kwargs: expected YAML like '{{name: value}}', got {text!r}"
+    document = read_text(text, "--kwargs")
+    if document.problems or not isinstance(document.data, dict):
+        found = f": {document.problems[0].message}" if document.problems else ""
+        msg = f"--kwargs: expected YAML like '{{name: value}}', got {text[:SHOWN]!r}{found}"
         raise WeightsError(msg)
-    return {str(key): value for key, value in found.items()}
+    return {str(key): value for key, value in document.data.items()}
 
 
 def _state_of(row: WeightsEntry) -> str:

@@ -513,6 +513,8 @@ def test_add_names_a_file_that_is_not_there(folder: Path, tmp_path: Path) -> Non
         (["mine", "--arch", "Nothing", "--licence", "CC0"], "--arch Nothing"),
         (["mine", "--arch", "MultiScaleDiscriminator", "--kwargs", "{x: 1}", "--licence", "CC0"], "--kwargs"),
         (["mine", "--arch", "MultiScaleDiscriminator", "--kwargs", "[1", "--licence", "CC0"], "--kwargs"),
+        (["mine", "--arch", "MultiScaleDiscriminator", "--kwargs", "[" * 9999, "--licence", "CC0"], "more"),
+        (["mine", "--arch", "MultiScaleDiscriminator", "--kwargs", "{base_ch: 9}", "--licence", "CC0"], "choose other weights"),
         (["mine", *ADD, "--licence", "CC0", "--param_key", "other"], "entry 'other'"),
     ],
 )

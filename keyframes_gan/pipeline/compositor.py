@@ -94,11 +94,12 @@ class Compositor:
     @property
     def notes(self) -> list[str]:
         """What happened to the clips, and which flags had nothing to change, for the user."""
-        flags = self._settings.unusual_memory
-        if not flags or self._restorer.spec.stream_keys or self.channel is not None:
+        flags, used = self._settings.unusual_memory, self._restorer.spec.references
+        if not flags or used == "stream" or self.channel is not None:
             return self._runner.notes
-        reason = f"{self._settings.restorer} with these weights remembers no key frames of the stream"
-        return [f"{', '.join(flags)}: without effect, {reason}; add --key_interval, or leave them out", *self._runner.notes]
+        reason = f"{self._settings.restorer} with these weights remembers no key frames" + ("" if used == "none" else " of the stream")
+        advice = "leave them out" if used == "none" else "add --key_interval, or leave them out"
+        return [f"{', '.join(flags)}: without effect, {reason}; {advice}", *self._runner.notes]
 
     @property
     def routes(self) -> Routes:

@@ -271,7 +271,9 @@ class Person:
             )
             (one.slot.replace if self._framing.whole else one.slot.paste)(face)
             one.fate.strength = float(judged.strengths[position])
-            one.fate.done, one.fate.why = _account(clip, position, one.face, one.fate.strength)
+            one.fate.done, one.fate.why = _account(
+                clip, position, one.face, one.fate.strength, guided=self._restorer.spec.references != "none"
+            )
             one.fate.identity = judged.identities.get(position)
         kept = [_Past(one.slot.frame, one.face, clip.references[at]) for at, one in enumerate(pasted, clip.context)]
         self._past = [*self._past, *kept][-self._most_context :] if self._most_context else []
@@ -295,7 +297,7 @@ class Person:
     def _key_picture(self, slot: Slot, given: Image, to_crop: Matrix) -> Image | None:
         """Return the best picture of the face in a key frame, None in other frames."""
         if self._channel is None:
-            return given if slot.frame.is_key and self._restorer.spec.stream_keys else None
+            return given if slot.frame.is_key and self._restorer.spec.references == "stream" else None
         return None if slot.original is None else self._channel.send(align.crop(slot.original, to_crop, len(given)))
 
 
@@ -304,13 +306,13 @@ def new_frames(clip: FaceClip) -> int:
     return len(clip) - clip.context - clip.ahead
 
 
-def _account(clip: FaceClip, position: int, face: SmoothFace, strength: float) -> tuple[str, str]:
+def _account(clip: FaceClip, position: int, face: SmoothFace, strength: float, *, guided: bool) -> tuple[str, str]:
     """Say what was done with a face, and why."""
     reference = clip.references[position]
-    guide = "no key frame yet"
+    guide = ", no key frame yet" if guided else ""
     if reference is not None:
-        guide = "a photo" if reference.time is None else f"key frame of {float(reference.time):.3f} s"
-    why = f"{clip.crops.shape[1]} px crop, {guide}" + ("" if face.seen else ", landmarks bridged over a gap")
+        guide = ", a photo" if reference.time is None else f", key frame of {float(reference.time):.3f} s"
+    why = f"{clip.crops.shape[1]} px crop{guide}" + ("" if face.seen else ", landmarks bridged over a gap")
     if strength < 1:
         return "weakened", f"{why}, identity below --min-identity"
     return "restored", why

@@ -183,6 +183,15 @@ class Settings:
         """The flags that ask for other key-frame memories than there are by default."""
         return [f"--{name}" for name in ("max_keyframes", "policy") if getattr(self, name) != getattr(Settings, name)]
 
+    def check_used(self, spec: RestorerSpec) -> None:
+        """Raise `UserError` where photos or key frames are given to a restorer that looks at none."""
+        given = {"--reference": bool(self.references), "--key_interval": self.keys is not None}
+        flags = " and ".join(flag for flag, there in given.items() if there)
+        if flags and spec.references == "none":
+            got = f"expected a restorer that key frames guide, got {spec.name}, which looks at none"
+            msg = f"{flags}: {got}; leave that out, or choose --restorer keyframes_lite"
+            raise UserError(msg)
+
     def __post_init__(self) -> None:
         checks = (
             (self.max_keyframes >= 1, f"--max_keyframes: expected at least 1, got {self.max_keyframes}"),

@@ -145,9 +145,11 @@ def build_restorer(settings: Settings) -> Restorer:
     """Return the restorer that `settings` ask for.
 
     Raises:
-        UserError: there is none of that name, or it cannot be built.
+        UserError: there is none of that name, it cannot be built, or key frames are given that it would not look at.
     """
-    return restorers.find(settings.restorer, device=settings.device, precision=settings.precision, weights=settings.weights)
+    restorer = restorers.find(settings.restorer, device=settings.device, precision=settings.precision, weights=settings.weights)
+    settings.check_used(restorer.spec)
+    return restorer
 
 
 def weights_digest(settings: Settings, restorer: Restorer) -> str | None:
@@ -247,6 +249,7 @@ def restore_video(
     check_targets(source if isinstance(source, Path) else None, targets)
     reader = reader_of(source, any_size=not settings.has_aligned and not any(map(is_video, (target, baseline, compare))))
     restorer = restorer or build_restorer(settings)
+    settings.check_used(restorer.spec)
     photos = as_images(reader, target)
     if photos and settings.every is None:
         settings = replace(settings, every=1)  # one photo says little about where the faces of the next are

@@ -26,9 +26,9 @@ SPEC = RestorerSpec(
     crop_sizes=(SIZE,),
     clip_length=4,
     overlap=0,
-    needs_reference=False,
     licence="S-Lab License 1.0 (non-commercial)",
     template="ffhq",
+    references="none",
 )
 
 

@@ -21,9 +21,9 @@ SPEC = RestorerSpec(
     crop_sizes=(SIZE,),
     clip_length=4,
     overlap=0,
-    needs_reference=False,
     licence="Apache-2.0",
     template="ffhq",
+    references="none",
 )
 
 

@@ -50,10 +50,10 @@ SPEC = RestorerSpec(
     crop_sizes=(512,),
     clip_length=20,
     overlap=4,
-    needs_reference=False,
     licence="S-Lab License 1.0 (non-commercial)",
     template="ffhq",
     looks_ahead=True,
+    references="none",
 )
 
 

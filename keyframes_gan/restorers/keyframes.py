@@ -22,7 +22,6 @@ SPEC = RestorerSpec(
     crop_sizes=(256,),
     clip_length=4,
     overlap=0,
-    needs_reference=True,
     licence="not stated by the authors",
 )
 

@@ -29,14 +29,13 @@ SPEC = RestorerSpec(
     crop_sizes=tuple(sorted((LEAST_CROP, *CROP_SIZES))),
     clip_length=8 + AHEAD,
     overlap=AHEAD,
-    needs_reference=False,
     licence="Apache-2.0",
     residual=True,
     template="upright",
     least_face=LEAST_FACE,
     any_template=True,
     looks_ahead=True,
-    stream_keys=False,
+    references="given",
 )
 PLAIN_SPEC = replace(
     SPEC,
@@ -47,7 +46,7 @@ PLAIN_SPEC = replace(
     clip_length=8,
     overlap=0,
     looks_ahead=False,
-    stream_keys=True,
+    references="stream",
 )
 """For DMSASFFNetLite."""
 PLAIN_KEY = "picture_pyramid.enter.weight"

@@ -21,7 +21,6 @@ class Unchanged:
         crop_sizes=CROP_SIZES,
         clip_length=8,
         overlap=0,
-        needs_reference=False,
         licence="Apache-2.0",
         residual=True,
         any_template=True,

@@ -24,9 +24,9 @@ SPEC = RestorerSpec(
     crop_sizes=(SIZE,),
     clip_length=4,
     overlap=0,
-    needs_reference=False,
     licence="none stated by its authors",
     template="ffhq",
+    references="none",
 )
 
 

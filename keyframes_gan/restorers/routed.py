@@ -46,7 +46,6 @@ SPEC = RestorerSpec(
     crop_sizes=(*range(64, 257, 32), 320, 384, 512, 768, 1024),
     clip_length=8,
     overlap=0,
-    needs_reference=False,
     licence="that of the experts' weights",
     residual=True,
     template="upright",

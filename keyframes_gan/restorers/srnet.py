@@ -43,10 +43,10 @@ SPEC = RestorerSpec(
     crop_sizes=tuple(range(64, 385, 32)),
     clip_length=8,
     overlap=0,
-    needs_reference=False,
     licence="Apache-2.0",
     residual=True,
     template="upright",
+    references="none",
 )
 
 

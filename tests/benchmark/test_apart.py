@@ -24,7 +24,7 @@ SIDE = 256
 class OneConvolution:
     """Runs one 3 x 3 convolution from 3 to 8 channels over every crop, and gives the crop back."""
 
-    spec = RestorerSpec("one", "for this test", None, (SIDE,), clip_length=2, overlap=0, needs_reference=False, licence="", residual=True)
+    spec = RestorerSpec("one", "for this test", None, (SIDE,), clip_length=2, overlap=0, licence="", residual=True)
 
     def __init__(self) -> None:
         self.network = torch.nn.Conv2d(3, 8, 3, padding=1)

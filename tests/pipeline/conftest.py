@@ -87,7 +87,7 @@ class Recorder:
 
     def __init__(self, change: Callable[[FaceClip], npt.NDArray[np.uint8]], **spec: Any) -> None:
         values = {"crop_sizes": (64, 96, 128, 256), "clip_length": 4, "overlap": 0, "residual": True, "weights": None, **spec}
-        self.spec = RestorerSpec(name="recorder", summary="records", needs_reference=False, licence="none", **values)
+        self.spec = RestorerSpec(name="recorder", summary="records", licence="none", **values)
         self.clips: list[FaceClip] = []
         self.states: list[tuple[int, object]] = []
         self.settings: dict[str, Any] = {}

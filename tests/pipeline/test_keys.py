@@ -56,13 +56,14 @@ def test_key_frames_serve_from_their_own_time_on(
 
 
 @pytest.mark.parametrize(
-    ("stream_keys", "given", "flags"),
+    ("references", "given", "flags"),
     [
-        (False, {"max_keyframes": 1, "policy": "lru"}, "--max_keyframes, --policy"),
-        (False, {"max_keyframes": 5, "policy": "all"}, "--policy"),
-        (False, {"max_keyframes": 5}, None),
-        (False, {"max_keyframes": 1, "keys": KeyPlan(Fraction("0.2"))}, None),
-        (True, {"max_keyframes": 1, "policy": "lru"}, None),
+        ("given", {"max_keyframes": 1, "policy": "lru"}, "--max_keyframes, --policy"),
+        ("given", {"max_keyframes": 5, "policy": "all"}, "--policy"),
+        ("given", {"max_keyframes": 5}, None),
+        ("given", {"max_keyframes": 1, "keys": KeyPlan(Fraction("0.2"))}, None),
+        ("stream", {"max_keyframes": 1, "policy": "lru"}, None),
+        ("none", {"max_keyframes": 1}, "--max_keyframes"),
     ],
 )
 def test_memories_that_nothing_fills_are_told(
@@ -71,15 +72,42 @@ def test_memories_that_nothing_fills_are_told(
     record: Any,
     follow: Any,
     face: Any,
-    stream_keys: bool,
+    references: str,
     given: dict[str, Any],
     flags: str | None,
 ) -> None:
-    record(stream_keys=stream_keys)
+    record(references=references)
     follow(lambda index: [(0, face(80, 60, 15))])
     source = {} if "keys" in given else {"key_source": None}
     outcome = restore(videos, tmp_path, **{**source, **given})
     assert [note.split(":")[0] for note in outcome.notes] == ([] if flags is None else [flags])
+
+
+@pytest.mark.parametrize(
+    ("given", "flags"),
+    [
+        ({"keys": KeyPlan(Fraction("0.2"))}, "--key_interval"),
+        ({"keys": KeyPlan(Fraction("0.2")), "references": (Path("photo.jpg"),)}, "--reference and --key_interval"),
+        ({"key_source": None, "references": (Path("photo.jpg"),)}, "--reference"),
+    ],
+)
+def test_key_frames_that_nothing_looks_at_are_refused(
+    videos: tuple[Path, Path], tmp_path: Path, record: Any, given: dict[str, Any], flags: str
+) -> None:
+    record(references="none")
+    with pytest.raises(UserError, match=f"^{flags}: expected a restorer that key frames guide, got recorder, which looks at none; leave"):
+        restore(videos, tmp_path, **given)
+    assert not (tmp_path / "out.mp4").exists()
+
+
+def test_a_restorer_without_key_frames_is_given_none(
+    videos: tuple[Path, Path], tmp_path: Path, record: Any, follow: Any, face: Any
+) -> None:
+    recorder = record(references="none")
+    follow(lambda index: [(0, face(80, 60, 15))])
+    restore_video(videos[1], tmp_path / "out.mp4", Settings(restorer="recorder"), tracks=tmp_path / "tracks.json", progress=False)
+    assert {reference for clip in recorder.clips for reference in clip.references} == {None}
+    assert "key frame" not in (tmp_path / "tracks.json").read_text()
 
 
 def test_a_key_frame_is_sent_for_each_face_that_is_seen(

@@ -56,7 +56,6 @@ class Brighten:
         crop_sizes=(64, 128, 256, 384),
         clip_length=8,
         overlap=0,
-        needs_reference=False,
         licence="none",
         residual=True,
         template="upright",

@@ -60,9 +60,7 @@ def tiny() -> keep.Keep:
     network.flownet = NoMotion(nn.Identity())
     nn.init.normal_(network.quantize.embedding.weight)
     nn.init.normal_(network.idx_pred_layer[1].weight)
-    spec = RestorerSpec(
-        name="tiny", summary="tiny", weights=None, crop_sizes=(SIZE,), clip_length=4, overlap=0, needs_reference=False, licence="none"
-    )
+    spec = RestorerSpec(name="tiny", summary="tiny", weights=None, crop_sizes=(SIZE,), clip_length=4, overlap=0, licence="none")
     return keep.Keep(network, spec, device=torch.device("cpu"))
 
 

@@ -208,7 +208,7 @@ def test_wrong_weights_are_named(identity_weights: Path, tmp_path: Path, change:
         path.write_text("not weights")
     elif change != "absent":
         save_file(state, path)
-    words = {"absent": "expected a weights file", "text": "expected a checkpoint"}.get(change, f"1 {change}: .*change --weights")
+    words = {"absent": "expected a weights file", "text": "expected a checkpoint"}.get(change, f"1 {change}: .*choose other weights")
     with pytest.raises(WeightsError, match=words):
         keyframes_lite.create(weights=str(path), device="cpu")
 

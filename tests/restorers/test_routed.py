@@ -207,7 +207,6 @@ class Recorder:
             crop_sizes=sizes,
             clip_length=4,
             overlap=0,
-            needs_reference=False,
             licence="none",
             residual=residual,
             template=template,
