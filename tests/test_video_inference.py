@@ -195,7 +195,7 @@ BAD: dict[str, tuple[str, Arrange]] = {
         r"--gt: .*text\.mp4: cannot be read as a video",
         lambda at, video: ["-i", video, "--report", at / "page.html", "--gt", _text(at, "text.mp4")],
     ),
-    "wrong checkpoint": (r"missing.*extra.*--weights", lambda at, video: ["-i", video, "--weights", _checkpoint(at)]),
+    "wrong checkpoint": (r"missing.*extra.*choose other weights", lambda at, video: ["-i", video, "--weights", _checkpoint(at)]),
     "hostile pickle": (r"unpickling it could run code", lambda at, video: ["-i", video, "--weights", _hostile(at)]),
     "no such weights": (r"change --weights", lambda at, video: ["-i", video, "--weights", at / "no.pth"]),
     "no such weights' name": (r"change --weights", lambda at, video: ["-i", video, "--weights", "the_best"]),
