@@ -240,7 +240,7 @@ def restore_video(
 
     Raises:
         MediaError: `source` cannot be read to its end, or an output cannot be written.
-        UserError: key frames are to be sent, but not from which original; or key frames or photos are given that `restorer` looks at none of.
+        UserError: key frames are to be sent, but not from which original; or they, or photos, are given to a restorer that looks at none.
         FaceError: no face in the video (unless it is a camera's or `settings.no_face` is "copy"), or none in a photo.
         WeightsError: the restorer's weights cannot be had.
     """
